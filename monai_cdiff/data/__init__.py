@@ -1,0 +1,21 @@
+"""Images in and out of files: DICOM series, lists of data sets, and sample data."""
+
+from __future__ import annotations
+
+from .datalist import make_datalist, summarize_datalist, write_datalist
+from .dicom_reader import DicomSeriesReader
+from .dicom_series import DicomError, SeriesInfo, read_series, scan_series, select_series
+from .sample import prepare_sample_data
+
+__all__ = [
+    "DicomError",
+    "DicomSeriesReader",
+    "SeriesInfo",
+    "make_datalist",
+    "prepare_sample_data",
+    "read_series",
+    "scan_series",
+    "select_series",
+    "summarize_datalist",
+    "write_datalist",
+]

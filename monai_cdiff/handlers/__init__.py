@@ -1,0 +1,32 @@
+"""Ignite handlers: averaged weights, checkpoints, progress, previews and the report."""
+
+from __future__ import annotations
+
+from .checkpoint import (
+    CheckpointHandler,
+    checkpoint_sha256,
+    find_checkpoint,
+    load_network,
+    read_checkpoint,
+    trained_settings,
+    write_checkpoint,
+)
+from .ema import ExponentialMovingAverage
+from .preview import PreviewHandler, save_comparison
+from .progress import ProgressHandler
+from .report import ReportHandler
+
+__all__ = [
+    "CheckpointHandler",
+    "ExponentialMovingAverage",
+    "PreviewHandler",
+    "ProgressHandler",
+    "ReportHandler",
+    "checkpoint_sha256",
+    "find_checkpoint",
+    "load_network",
+    "read_checkpoint",
+    "save_comparison",
+    "trained_settings",
+    "write_checkpoint",
+]

@@ -1,0 +1,251 @@
+"""Checkpoints: everything to continue a training bit for bit, and beside it the averaged weights to restore with."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from ignite.engine import Engine, Events
+
+from ..utils import check_integer
+
+__all__ = [
+    "CheckpointHandler",
+    "checkpoint_sha256",
+    "find_checkpoint",
+    "load_network",
+    "read_checkpoint",
+    "trained_settings",
+    "write_checkpoint",
+]
+
+logger = logging.getLogger(__name__)
+
+TRAINING_FILE = "checkpoint.pt"
+MODEL_FILE = "model.pt"
+
+
+def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
+    """Write a checkpoint whole or not at all: to a file beside it, which then takes its name."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "wb") as file:
+        torch.save(dict(content), file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU with ``weights_only=True``: no code of the file is run.
+
+    Raises:
+        FileNotFoundError: if there is none; the message lists those in the same folder.
+        ValueError: if the file is not a checkpoint of this package.
+    """
+    path = Path(path)
+    if not path.is_file():
+        beside = sorted(str(p) for p in path.parent.glob("*.pt")) if path.parent.is_dir() else []
+        raise FileNotFoundError(f"checkpoint={str(path)!r} does not exist; found there: {beside or 'none'}.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"checkpoint={str(path)!r} cannot be read as weights ({type(error).__name__}).") from error
+    if not isinstance(content, dict) or "network" not in content or "settings" not in content:
+        raise ValueError(f"checkpoint={str(path)!r} is not a checkpoint of monai_cdiff: it lacks network or settings.")
+    return content
+
+
+def find_checkpoint(*candidates: str | Path) -> str:
+    """The first of ``candidates`` that exists, or the first one if none does."""
+    return str(next((path for path in candidates if Path(path).is_file()), candidates[0]))
+
+
+def checkpoint_sha256(path: str | Path) -> str:
+    """SHA-256 of a checkpoint file, as 64 hexadecimal digits."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def trained_settings(path: str | Path) -> dict[str, Any]:
+    """What a checkpoint was trained with: task, sizes, factor, normalisation, parameterization."""
+    content = read_checkpoint(path)
+    return {**content["settings"], "parameterization": content["parameterization"]}
+
+
+def load_network(network: torch.nn.Module, path: str | Path, objects: Mapping[str, Any] | None = None) -> None:
+    """Load the averaged weights of a checkpoint into a network, in place, and put it into evaluation mode.
+
+    Args:
+        network: of the architecture that was trained.
+        path: ``model.pt`` or ``checkpoint.pt`` of a training.
+        objects: what must agree with the checkpoint, by its name there: scheduler, parameterization.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if architecture, noise schedule or parameterization differ; the message shows both.
+    """
+    content = read_checkpoint(path)
+    weights = content.get("ema_network", content["network"])
+    _load("network", network, weights, path)
+    for name, target in (objects or {}).items():
+        _load(name, target, content[name], path)
+    network.eval()
+
+
+def _load(name: str, target: Any, state: Any, path: str | Path) -> None:
+    if name == "network":
+        _check_architecture(target, state, path)
+    try:
+        target.load_state_dict(state)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise ValueError(f"checkpoint={str(path)!r} does not fit: {name}: {error}") from error
+
+
+def _check_architecture(network: torch.nn.Module, state: Mapping[str, torch.Tensor], path: str | Path) -> None:
+    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    saved = {key: tuple(value.shape) for key, value in state.items()}
+    if own == saved:
+        return
+    differing = [key for key in own if own[key] != saved.get(key)] + [key for key in saved if key not in own]
+    key = differing[0]
+    raise ValueError(
+        f"checkpoint={str(path)!r} is of another architecture: {len(differing)} tensors differ, the first is {key}: "
+        f"saved {saved.get(key, 'absent')}, configured {own.get(key, 'absent')}; "
+        f"{_count(saved):,} saved and {_count(own):,} configured parameters. See network_size and spatial_dims."
+    )
+
+
+def _count(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    return sum(torch.Size(shape).numel() for shape in shapes.values())
+
+
+class CheckpointHandler:
+    """Saves a training at intervals and at its end, however it ends, and resumes it.
+
+    Two files in ``<output_dir>/checkpoints``, each replaced as a whole: ``checkpoint.pt`` with everything needed to
+    continue, and ``model.pt`` with the averaged weights, the settings, the scheduler and the parameterization, for
+    inference. With ``resume`` unset, what an earlier training left in ``output_dir`` is moved aside, never overwritten.
+
+    Args:
+        output_dir: the training's folder.
+        objects: what to save, by name: ``network`` and ``ema`` (needed), ``scheduler`` and ``parameterization`` (checked
+            when loading), optimiser, loss scaler, learning rate scheduler.
+        settings: plain values that say what was trained, for ``trained_settings``.
+        interval: iterations between two checkpoints.
+        resume: False, True for the checkpoint in ``output_dir``, or the path of one; the string "false" is False.
+
+    Raises:
+        FileNotFoundError: when the training starts, if there is nothing to resume.
+        ValueError: when the training starts, if the checkpoint does not fit; nothing has been written then.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        objects: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        interval: int = 500,
+        resume: bool | str = False,
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.folder = self.output_dir / "checkpoints"
+        self.objects = dict(objects)
+        self.settings = dict(settings)
+        self.interval = check_integer("interval", interval, 1)
+        self.resume = _resume_path(resume, self.folder)
+        self.train_seconds = 0.0
+        self._started = time.monotonic()
+        self._saved_at = -1
+
+    @property
+    def model_file(self) -> Path:
+        """Where the averaged weights are written."""
+        return self.folder / MODEL_FILE
+
+    def attach(self, engine: Engine) -> None:
+        """Load when ``engine`` starts, save at intervals and when it has ended."""
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.interval), self.save)
+        engine.add_event_handler(Events.COMPLETED, self.save)
+
+    def start(self, engine: Engine) -> None:
+        """Resume, or make room for a new training."""
+        if self.resume is not None:
+            self._restore(engine, read_checkpoint(self.resume))
+        elif _is_first_process():
+            _move_aside(self.output_dir)
+        self._started = time.monotonic() - self.train_seconds
+
+    def _restore(self, engine: Engine, content: dict[str, Any]) -> None:
+        if "iteration" not in content or "optimizer" not in content:
+            raise ValueError(f"resume={str(self.resume)!r} holds weights only; resume from a {TRAINING_FILE}.")
+        for name, value in self.settings.items():
+            if content["settings"].get(name) != value:
+                logger.warning(f"resuming with {name}={value!r}; was {content['settings'].get(name)!r}.")
+        # what can refuse comes first, so that a refusal leaves the network as it was
+        for name in sorted(self.objects, key=lambda n: n not in ("parameterization", "scheduler")):
+            _load(name, self.objects[name], content[name], self.resume or "")
+        torch.set_rng_state(content["rng"])
+        if torch.cuda.is_available() and content["rng_cuda"]:
+            torch.cuda.set_rng_state_all(content["rng_cuda"])
+        engine.state.iteration = content["iteration"]
+        engine.state.epoch = content["iteration"] // engine.state.epoch_length
+        self.train_seconds = content["train_seconds"]
+        logger.info(f"resumed {self.resume} at iteration {engine.state.iteration}.")
+
+    def save(self, engine: Engine) -> None:
+        """Write both files; on the first process only, and once per iteration."""
+        if not _is_first_process() or self._saved_at == engine.state.iteration:
+            return
+        self.train_seconds = time.monotonic() - self._started
+        state = {name: item.state_dict() for name, item in self.objects.items()}
+        common = {
+            "settings": self.settings,
+            "scheduler": state["scheduler"],
+            "parameterization": state["parameterization"],
+            "iteration": engine.state.iteration,
+            "train_seconds": self.train_seconds,
+        }
+        averaged = self.objects["ema"].module.state_dict()
+        random = {"rng": torch.get_rng_state(), "rng_cuda": _cuda_rng_states()}
+        write_checkpoint({**state, **common, **random, "ema_network": averaged}, self.folder / TRAINING_FILE)
+        write_checkpoint({**common, "network": averaged}, self.model_file)
+        self._saved_at = engine.state.iteration
+
+
+def _resume_path(resume: bool | str | None, folder: Path) -> Path | None:
+    text = str(resume).strip().lower()
+    if resume is None or text in ("false", "none", "no", "0", ""):
+        return None
+    path = folder / TRAINING_FILE if text in ("true", "yes", "1") else Path(str(resume))
+    if not path.is_file():
+        raise FileNotFoundError(f"resume={resume!r}: there is no checkpoint {str(path)!r} to resume from.")
+    return path
+
+
+def _move_aside(output_dir: Path) -> None:
+    if not (output_dir / "checkpoints" / TRAINING_FILE).exists():
+        return
+    number = 1 + sum(1 for _ in output_dir.glob("earlier-*"))
+    target = output_dir / f"earlier-{number}"
+    target.mkdir(parents=True)
+    for name in ("checkpoints", "previews", "tensorboard", "metrics.json", "comparison.png"):
+        if (output_dir / name).exists():
+            (output_dir / name).rename(target / name)
+    logger.warning(f"moved the earlier training in {output_dir} to {target}; --resume true would have continued it.")
+
+
+def _cuda_rng_states() -> list[torch.Tensor]:
+    return list(torch.cuda.get_rng_state_all()) if torch.cuda.is_available() else []
+
+
+def _is_first_process() -> bool:
+    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0

@@ -1,0 +1,125 @@
+"""The numbers of an evaluation, printed as a table and written as ``metrics.json``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine, Events
+from monai.utils import string_list_all_gather
+from monai.utils.enums import CommonKeys
+
+from .checkpoint import checkpoint_sha256, read_checkpoint
+
+__all__ = ["ReportHandler"]
+
+logger = logging.getLogger(__name__)
+
+BASELINE = "baseline_"
+
+
+class ReportHandler:
+    """Writes what an evaluator measured, beside the baseline that was measured on the same images.
+
+    The evaluator's metrics are attached with ``save_details=True``; those named ``baseline_<name>`` belong to the
+    baseline. Every number is the mean over images; a patient's entry is the mean over that patient's images.
+
+    Args:
+        path: the JSON file.
+        facts: what stands first in it: task, factor, sampler, number of network calls and the like.
+        checkpoint: the file whose weights were evaluated; its iterations, training time and hash are written.
+        baseline: what the restoration is compared with.
+        per_patient: write and print one entry a patient.
+        closing: lines to print after the table, made when they are printed.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        facts: Mapping[str, Any],
+        checkpoint: str | Path,
+        baseline: str = "bilinear",
+        per_patient: bool = True,
+        closing: Callable[[], str] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.facts = dict(facts)
+        self.checkpoint = checkpoint
+        self.baseline = baseline
+        self.per_patient = per_patient
+        self.closing = closing
+        self.subjects: list[str] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Collect while ``engine`` runs, write when it has ended."""
+        engine.add_event_handler(Events.STARTED, self.subjects.clear)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
+        engine.add_event_handler(Events.COMPLETED, self.write)
+
+    def collect(self, engine: Engine) -> None:
+        """Remember whose images these were."""
+        self.subjects += [str(item[CommonKeys.LABEL].meta.get("subject", "")) for item in engine.state.output]
+
+    def write(self, engine: Engine) -> None:
+        """Write the file and print the table; on the first process only."""
+        subjects = np.array(string_list_all_gather(self.subjects))
+        if engine.state.rank:
+            return
+        details = {name: np.asarray(value).mean(axis=-1) for name, value in _details(engine).items()}
+        report = {**self.facts, "n_images": len(subjects), **self._summary(details)}
+        content = read_checkpoint(self.checkpoint)
+        report["iterations"] = content["iteration"]
+        report["train_seconds"] = round(content["train_seconds"], 1)
+        report["checkpoint_sha256"] = checkpoint_sha256(self.checkpoint)
+        if self.per_patient:
+            report["patients"] = {
+                str(subject): {
+                    "n_images": int((subjects == subject).sum()),
+                    **self._summary({name: values[subjects == subject] for name, values in details.items()}),
+                }
+                for subject in sorted(set(subjects))
+            }
+        _write_json(report, self.path)
+        logger.info("\n" + _table(report))
+        if self.closing is not None:
+            logger.info(self.closing())
+
+    def _summary(self, details: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        means = {name: round(float(np.mean(values)), 5) for name, values in details.items()}
+        own = {name: value for name, value in means.items() if not name.startswith(BASELINE)}
+        theirs = {name.removeprefix(BASELINE): value for name, value in means.items() if name.startswith(BASELINE)}
+        return {**own, "baseline": {"name": self.baseline, **theirs}}
+
+
+def _details(engine: Engine) -> dict[str, Any]:
+    details = engine.state.metric_details
+    missing = set(engine.state.metrics) - set(details)
+    if missing:
+        raise ValueError(f"metrics {sorted(missing)} keep no details; attach them with save_details=True.")
+    return {name: value.cpu() for name, value in details.items()}
+
+
+def _write_json(report: Mapping[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(report, indent=2) + "\n")
+    os.replace(partial, path)
+
+
+def _table(report: Mapping[str, Any]) -> str:
+    names = [name for name in report["baseline"] if name != "name"]
+    columns = [f"{name} {who}" for name in names for who in ("restored", report["baseline"]["name"])]
+    rows = [(subject, entry) for subject, entry in report.get("patients", {}).items()]
+    rows.append(("all", report))
+    width = max(len("patient"), *(len(subject) for subject, _ in rows))
+    lines = [f"{'patient':<{width}}  images  " + "  ".join(columns)]
+    for subject, entry in rows:
+        values = [value for name in names for value in (entry[name], entry["baseline"][name])]
+        cells = [f"{value:>{len(column)}.4f}" for value, column in zip(values, columns)]
+        lines.append(f"{subject:<{width}}  {entry['n_images']:>6}  " + "  ".join(cells))
+    return "\n".join(lines)

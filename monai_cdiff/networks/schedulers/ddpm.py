@@ -1,0 +1,65 @@
+"""Ancestral sampling of denoising diffusion probabilistic models, the sampler of the Med-cDiff paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ...utils import check_option, randn
+from .base import DiffusionScheduler
+
+__all__ = ["DDPMScheduler"]
+
+
+class DDPMScheduler(DiffusionScheduler):
+    """Ancestral sampling (Ho et al., arXiv:2006.11239), with the settings of Med-cDiff as defaults.
+
+    One step is eq. 20 of Med-cDiff, written for any stride of the grid: with ``beta = 1 - alpha_bar / alpha_bar_prev``
+    the sample at the previous timestep is drawn from a normal distribution with mean
+    ``sqrt(alpha_bar_prev) beta / (1 - alpha_bar) x0 + sqrt(1 - beta) (1 - alpha_bar_prev) / (1 - alpha_bar) x_t``.
+    Over the whole chain this equals MONAI's ``DDPMScheduler``; with fewer steps it stays right, where MONAI's goes
+    from ``t`` to ``t - 1`` whatever the grid.
+
+    Args:
+        num_train_timesteps: see :py:class:`DiffusionScheduler`.
+        schedule: see :py:class:`DiffusionScheduler`.
+        variance_type: variance of a step: ``"fixed_large"`` (``beta``, the paper's choice) or ``"fixed_small"``
+            (``beta (1 - alpha_bar_prev) / (1 - alpha_bar)``, MONAI's default).
+        kwargs: the other arguments of :py:class:`DiffusionScheduler` and of the schedule.
+
+    Example:
+        >>> import torch
+        >>> scheduler = DDPMScheduler()
+        >>> scheduler.set_timesteps(4)
+        >>> scheduler.timesteps.tolist()
+        [1999, 1499, 999, 499]
+        >>> sample, x0 = scheduler.step(torch.zeros(1, 1, 8, 8), 1999, torch.zeros(1, 1, 8, 8))
+    """
+
+    def __init__(
+        self,
+        num_train_timesteps: int = 2000,
+        schedule: str = "linear_beta",
+        variance_type: str = "fixed_large",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_train_timesteps, schedule, **kwargs)
+        self.variance_type = check_option("variance_type", variance_type, ["fixed_small", "fixed_large"])
+
+    def _advance(
+        self,
+        x0: torch.Tensor,
+        sample: torch.Tensor,
+        alpha_bar: float,
+        alpha_bar_prev: float,
+        generator: torch.Generator | Sequence[torch.Generator] | None,
+    ) -> torch.Tensor:
+        beta = 1 - alpha_bar / alpha_bar_prev
+        shrink = (1 - alpha_bar_prev) / (1 - alpha_bar)
+        mean = (alpha_bar_prev**0.5 * beta / (1 - alpha_bar)) * x0 + ((1 - beta) ** 0.5 * shrink) * sample
+        if alpha_bar_prev == 1:
+            return mean
+        variance = beta if self.variance_type == "fixed_large" else beta * shrink
+        return mean + variance**0.5 * randn(sample.shape, generator, sample.device, sample.dtype)

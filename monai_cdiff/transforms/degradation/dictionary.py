@@ -1,0 +1,172 @@
+"""Dictionary forms of the degradations; to degrade a copy, put MONAI's ``CopyItemsd`` before them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection, NdarrayOrTensor
+from monai.transforms import InvertibleTransform, MapTransform, RandomizableTransform
+
+from monai_cdiff.utils import DownsampleDomain
+
+from .array import DownsampleUpsample, RandDownsampleUpsample, UpsampleInPlane
+
+__all__ = [
+    "DownsampleUpsampleD",
+    "DownsampleUpsampleDict",
+    "DownsampleUpsampled",
+    "RandDownsampleUpsampleD",
+    "RandDownsampleUpsampleDict",
+    "RandDownsampleUpsampled",
+    "UpsampleInPlaneD",
+    "UpsampleInPlaneDict",
+    "UpsampleInPlaned",
+]
+
+
+class DownsampleUpsampled(MapTransform):
+    """Dictionary form of :class:`DownsampleUpsample`.
+
+    Args:
+        keys: keys of the images to degrade, each of shape (C, H, W) or (C, H, W, D).
+        factor: how much coarser the grid in between is, a finite number more than 1.
+        domain: ``"image"`` or ``"kspace"``.
+        mode: interpolation on the way back.
+        allow_missing_keys: pass over keys that the data does not have.
+
+    Raises:
+        ValueError: as :class:`DownsampleUpsample`.
+
+    Example:
+        >>> from monai.transforms import Compose, CopyItemsd
+        >>> make_condition = Compose([CopyItemsd("image", names="condition"), DownsampleUpsampled("condition", 4)])
+        >>> sorted(make_condition({"image": torch.ones(1, 64, 64)}))
+        ['condition', 'image']
+    """
+
+    backend = DownsampleUpsample.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        factor: float,
+        domain: str = DownsampleDomain.IMAGE,
+        mode: str = "bilinear",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.degrade = DownsampleUpsample(factor, domain, mode)
+
+    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
+        """Return the data with the images at ``keys`` degraded."""
+        d: dict[Hashable, Any] = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.degrade(d[key])
+        return d
+
+
+class RandDownsampleUpsampled(RandomizableTransform, MapTransform):
+    """Dictionary form of :class:`RandDownsampleUpsample`; all keys share what is drawn.
+
+    Args:
+        keys: keys of the images to degrade, each of shape (C, H, W) or (C, H, W, D).
+        factors: the factors to choose from, or one factor.
+        factor_range: instead of ``factors``, the lowest and highest factor.
+        domains: the domains to choose from, or one domain.
+        prob: probability that the images are degraded at all, from 0 to 1.
+        mode: interpolation on the way back.
+        allow_missing_keys: pass over keys that the data does not have.
+
+    Raises:
+        ValueError: as :class:`RandDownsampleUpsample`.
+
+    Example:
+        >>> degrade = RandDownsampleUpsampled("condition", factors=(2, 4)).set_random_state(seed=0)
+        >>> degrade({"condition": torch.ones(1, 64, 64)})["condition"].shape
+        torch.Size([1, 64, 64])
+    """
+
+    backend = RandDownsampleUpsample.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        factors: Sequence[float] | float | None = None,
+        factor_range: tuple[float, float] | None = None,
+        domains: Sequence[str] | str = DownsampleDomain.IMAGE,
+        prob: float = 1.0,
+        mode: str = "bilinear",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.degrade = RandDownsampleUpsample(factors, factor_range, domains, prob, mode)
+        RandomizableTransform.__init__(self, self.degrade.prob)
+
+    def set_random_state(
+        self, seed: int | None = None, state: np.random.RandomState | None = None
+    ) -> RandDownsampleUpsampled:
+        """Set the random state, of which this form has none but the array form's."""
+        self.degrade.set_random_state(seed, state)
+        self.R = self.degrade.R
+        return self
+
+    def randomize(self, data: Any = None) -> None:
+        """Draw once for all keys."""
+        self.degrade.randomize(data)
+        self._do_transform = self.degrade._do_transform
+
+    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
+        """Return the data with the images at ``keys`` degraded alike."""
+        d: dict[Hashable, Any] = dict(data)
+        self.randomize()
+        for key in self.key_iterator(d):
+            d[key] = self.degrade(d[key], randomize=False)
+        return d
+
+
+class UpsampleInPlaned(MapTransform, InvertibleTransform):
+    """Dictionary form of :class:`UpsampleInPlane`.
+
+    Args:
+        keys: keys of the images to bring to the finer grid, each of shape (C, h, w) or (C, h, w, D).
+        factor: how much finer, a finite number more than 1.
+        mode: ``"bilinear"``, ``"bicubic"``, ``"nearest-exact"`` or ``"kspace"``.
+        allow_missing_keys: pass over keys that the data does not have.
+
+    Raises:
+        ValueError: as :class:`UpsampleInPlane`.
+
+    Example:
+        >>> UpsampleInPlaned("condition", factor=4)({"condition": torch.ones(1, 16, 16)})["condition"].shape
+        torch.Size([1, 64, 64])
+    """
+
+    backend = UpsampleInPlane.backend
+
+    def __init__(
+        self, keys: KeysCollection, factor: float, mode: str = "bilinear", allow_missing_keys: bool = False
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.upsample = UpsampleInPlane(factor, mode)
+
+    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
+        """Return the data with the images at ``keys`` on the finer grid."""
+        d: dict[Hashable, Any] = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.upsample(d[key])
+        return d
+
+    def inverse(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
+        """Return the data with the images at ``keys`` back on the coarser grid."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.upsample.inverse(d[key])
+        return d
+
+
+DownsampleUpsampleD = DownsampleUpsampleDict = DownsampleUpsampled
+RandDownsampleUpsampleD = RandDownsampleUpsampleDict = RandDownsampleUpsampled
+UpsampleInPlaneD = UpsampleInPlaneDict = UpsampleInPlaned

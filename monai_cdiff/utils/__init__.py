@@ -1,0 +1,26 @@
+"""What every room needs: option checks and keyed randomness."""
+
+from __future__ import annotations
+
+from .checks import check_finite, check_integer, check_number, check_option
+from .enums import ConditioningMode, DownsampleDomain, PredictionType, Target
+from .precision import amp_by_default, amp_dtype, autocast
+from .seeding import content_key, derive_seed, item_generators, randn
+
+__all__ = [
+    "ConditioningMode",
+    "DownsampleDomain",
+    "PredictionType",
+    "Target",
+    "amp_by_default",
+    "amp_dtype",
+    "autocast",
+    "check_finite",
+    "check_integer",
+    "check_number",
+    "check_option",
+    "content_key",
+    "derive_seed",
+    "item_generators",
+    "randn",
+]

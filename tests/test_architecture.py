@@ -190,7 +190,7 @@ def form_violations(source: str, module: str, is_package: bool = False) -> list[
     tree, found = ast.parse(source), []
     if (lines := len(source.splitlines())) > MAX_FILE_LINES:
         found.append(f"{module} has {lines} lines, at most {MAX_FILE_LINES}: split it by what a reader looks for")
-    assigned = [ast.unparse(t) for node in tree.body if isinstance(node, ast.Assign) for t in node.targets]
+    assigned = {name.id for name in ast.walk(tree) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)}
     if is_package and "__all__" not in assigned:
         found.append(f"{module}/__init__.py has no __all__: list the public names of the room")
     for node in ast.walk(tree):
@@ -368,7 +368,7 @@ FORMS = [
     ("@dataclass(frozen=True)\nclass A:\n" + "".join(f"    a{i}: int\n" for i in range(13)), False, "13 arguments"),
     ("def f(x):\n    assert x", False, "m:2 assert"),
     ("x = 1", True, "no __all__"),
-    ("__all__ = []", True, ""),
+    ("__all__: list[str] = []", True, ""),
 ]
 
 

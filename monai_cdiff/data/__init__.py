@@ -5,17 +5,23 @@ from __future__ import annotations
 from .datalist import make_datalist, summarize_datalist, write_datalist
 from .dicom_reader import DicomSeriesReader
 from .dicom_series import DicomError, SeriesInfo, read_series, scan_series, select_series
+from .items import ItemDataset, spacing_range
+from .keyed import IterationSampler, KeyedDataset
 from .sample import prepare_sample_data
 
 __all__ = [
     "DicomError",
     "DicomSeriesReader",
+    "ItemDataset",
+    "IterationSampler",
+    "KeyedDataset",
     "SeriesInfo",
     "make_datalist",
     "prepare_sample_data",
     "read_series",
     "scan_series",
     "select_series",
+    "spacing_range",
     "summarize_datalist",
     "write_datalist",
 ]

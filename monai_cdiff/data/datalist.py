@@ -6,22 +6,21 @@ A list is ``{"training": [...], "validation": [...], "test": [...]}`` with items
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..utils import check_integer, check_number, derive_seed
-from .dicom_series import DicomError, SeriesInfo, list_files, scan_series, select_series
+from .dicom_series import scan_series
+from .patient_folders import Item, dicom_item, find_items, image_dimensions, is_nifti, stem
 
 __all__ = ["make_datalist", "replacing", "summarize_datalist", "write_datalist"]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
-Item: TypeAlias = "dict[str, Any]"
 
 SPLITS = ("training", "validation", "test")
 
@@ -63,22 +62,14 @@ def make_datalist(
     Example:
         >>> make_datalist("/data/prostate", series="t2*", plane="axial")  # doctest: +SKIP
     """
-    shares = _check_fractions(fractions)
+    shares = dict(zip(SPLITS, _check_fractions(fractions)))
     seed = check_integer("seed", seed, 0)
-    sources = [dataset_dir] if isinstance(dataset_dir, (str, os.PathLike)) else list(dataset_dir)
-    if not sources:
-        raise ValueError("dataset_dir=[] names no folder; at least one is needed.")
-    paths = [Path(os.path.abspath(os.path.expanduser(source))) for source in sources]
-    for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(f"dataset_dir={str(path)!r} does not exist.")
-        if path.is_file() and (len(paths) > 1 or path.suffix.lower() != ".json"):
-            raise ValueError(f"dataset_dir={str(path)!r} is a file; allowed: folders, or one datalist JSON file.")
+    paths = _check_paths(dataset_dir)
     if paths[0].is_file():
         datalist = _complete(_read_json(paths[0], series, plane), shares, seed, paths[0])
     else:
-        items = [item for path in paths for item in _folder_items(path, series, plane)]
-        datalist = dict(zip(SPLITS, _split(items, shares, seed)))
+        items = [item for path in paths for item in find_items(path, series, plane)]
+        datalist = _split(items, shares, seed, f"dataset_dir={[str(path) for path in paths]}")
     _check_disjoint(datalist)
     _check_dimensions(datalist)
     return datalist
@@ -123,48 +114,125 @@ def replacing(path: PathLike) -> Iterator[Path]:
 
 
 def _check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
+    if not isinstance(fractions, Sequence) or isinstance(fractions, str) or len(fractions) != 3:
+        raise ValueError(f"fractions={fractions!r} must be three numbers (training, validation, test) of sum 1.")
     shares = tuple(check_number("fractions", share, 0.0, 1.0, open_low=True) for share in fractions)
-    if len(shares) != 3 or abs(sum(shares) - 1) > 1e-6:
-        raise ValueError(f"fractions={tuple(fractions)} must be three numbers (training, validation, test) of sum 1.")
+    if abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(f"fractions={fractions!r} must be three numbers (training, validation, test) of sum 1.")
     return shares
 
 
-def _folder_items(folder: Path, series: str | None, plane: str | None) -> list[Item]:
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    loose = [str(entry) for entry in entries if entry.is_file() and _is_nifti(entry)]
-    items = [{"image": file, "subject": _stem(file)} for file in loose]
-    for entry in entries:
-        if entry.is_dir():
-            items += _patient_items(entry, series, plane)
-    if not items:
-        raise ValueError(f"dataset_dir={str(folder)!r} holds neither NIfTI files nor patient folders with images.")
-    return items
+def _check_paths(dataset_dir: PathLike | Sequence[PathLike]) -> list[Path]:
+    sources = [dataset_dir] if isinstance(dataset_dir, (str, os.PathLike)) else dataset_dir
+    if not isinstance(sources, Sequence) or not sources or not all(isinstance(s, (str, os.PathLike)) for s in sources):
+        raise ValueError(f"dataset_dir={dataset_dir!r} must be a path or a list of paths.")
+    paths = [Path(os.path.abspath(os.path.expanduser(source))) for source in sources]
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"dataset_dir={str(path)!r} does not exist.")
+        if path.is_file() and (len(paths) > 1 or path.suffix.lower() != ".json"):
+            raise ValueError(f"dataset_dir={str(path)!r} is a file; allowed: folders, or one datalist JSON file.")
+    return paths
 
 
-def _patient_items(folder: Path, series: str | None, plane: str | None) -> list[Item]:
-    files = list_files(folder)
-    nifti = [file for file in files if _is_nifti(file)]
-    found = scan_series([file for file in files if not _is_nifti(file)])
-    if nifti and found:
-        raise ValueError(f"{folder}: holds both NIfTI ({nifti[0]}) and DICOM ({found[0]}); keep one of them.")
-    if nifti:
-        return [{"image": file, "subject": folder.name} for file in nifti]
-    if not found:
-        raise ValueError(f"{folder}: holds neither a NIfTI file nor a DICOM image, so it is no patient folder.")
-    return _dicom_items(folder, found, series, plane)
+def _split(items: list[Item], shares: dict[str, float], seed: int, source: str) -> dict[str, list[Item]]:
+    """Deal the subjects out in the order of their hashes; every split gets at least one."""
+    subjects = sorted({item["subject"] for item in items}, key=lambda subject: derive_seed(seed, subject))
+    if len(subjects) < len(shares):
+        raise ValueError(
+            f"{source} holds {len(items)} image(s) of {len(subjects)} subject(s); a split into {', '.join(shares)} "
+            f"needs at least {len(shares)} subjects. Add subjects, or give a datalist JSON file as dataset_dir with "
+            "the lists training, validation and test."
+        )
+    training, *others = shares
+    total = sum(shares.values())
+    counts = {split: max(1, round(len(subjects) * shares[split] / total)) for split in others}
+    while sum(counts.values()) >= len(subjects):
+        counts[max(counts, key=lambda split: counts[split])] -= 1
+    split_of = dict.fromkeys(subjects, training)
+    dealt = iter(subjects)
+    for split, count in counts.items():
+        split_of.update((next(dealt), split) for _ in range(count))
+    ordered = sorted(items, key=lambda item: (item["subject"], item["image"]))
+    return {split: [item for item in ordered if split_of[item["subject"]] == split] for split in shares}
 
 
-def _dicom_items(folder: Path, found: list[SeriesInfo], series: str | None, plane: str | None) -> list[Item]:
-    """One series of each study in the folder; a study without a match is passed over if the patient has another."""
-    studies: dict[tuple[str, str], list[SeriesInfo]] = {}
-    for info in found:
-        studies.setdefault((_subject_of(info, folder), info.study_uid), []).append(info)
-    items: list[Item] = []
-    refusals: dict[str, str] = {}
-    for (subject, _), candidates in studies.items():
-        matching = _matching(candidates, series, plane)
-    return items
+def _complete(lists: dict[str, list[Item]], shares: dict[str, float], seed: int, path: Path) -> dict[str, list[Item]]:
+    """Split the training list where the JSON lacks a list for validation or test."""
+    absent = [split for split in SPLITS if not lists[split]]
+    if not absent:
+        return lists
+    needed = {split: share for split, share in shares.items() if split in ("training", *absent)}
+    dealt = _split(lists["training"], needed, seed, f"the training list of {path}")
+    counts = ", ".join(f"{len(dealt[split])} to {split}" for split in absent)
+    logger.info("%s has no list for %s; of its training list go %s.", path, " and ".join(absent), counts)
+    return {**lists, **dealt}
 
 
-def _is_nifti(path: PathLike) -> bool:
-    return os.fspath(path).lower().endswith((".nii", ".nii.gz"))
+def _read_json(path: Path, series: str | None, plane: str | None) -> dict[str, list[Item]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"dataset_dir={str(path)!r} is no valid JSON: {error}") from error
+    lists = {split: content.get(split) or [] for split in SPLITS} if isinstance(content, dict) else {}
+    if not lists.get("training") or not all(isinstance(entries, list) for entries in lists.values()):
+        keys = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        raise ValueError(
+            f"dataset_dir={str(path)!r} must hold a non-empty list training, and may hold lists validation and test; "
+            f"it holds: {keys or 'nothing'}."
+        )
+    named = {
+        split: [_entry(entry, path, f"{split}[{i}]") for i, entry in enumerate(entries)]
+        for split, entries in lists.items()
+    }
+    files = [file for items in named.values() for item in items for file in item["image"]]
+    gone = [file for file in files if not os.path.exists(file)]
+    if gone:
+        listed = ", ".join(gone[:5]) + (", ..." if len(gone) > 5 else "")
+        raise FileNotFoundError(f"{path} names {len(files)} files, of which {len(gone)} do not exist: {listed}")
+    return {split: [_resolve(item, path, series, plane) for item in items] for split, items in named.items()}
+
+
+def _entry(entry: Any, path: Path, where: str) -> Item:
+    """One entry with its paths made absolute, as a list."""
+    item = entry if isinstance(entry, dict) else {"image": entry}
+    images = item.get("image")
+    images = [images] if isinstance(images, str) else images
+    if not isinstance(images, list) or not images or not all(isinstance(image, str) and image for image in images):
+        raise ValueError(f'{path}: {where}={entry!r} must be a path or {{"image": path or list of paths, ...}}.')
+    absolute = [os.path.normpath(os.path.join(path.parent, os.path.expanduser(image))) for image in images]
+    return {"image": absolute, "subject": item.get("subject")}
+
+
+def _resolve(item: Item, path: Path, series: str | None, plane: str | None) -> Item:
+    """The item as the loader wants it; without a subject, DICOM takes the header's, another file its own path."""
+    images, subject = item["image"], item["subject"]
+    if len(images) == 1 and os.path.isdir(images[0]):
+        found = dicom_item(scan_series(images[0]), images[0], series, plane)
+    elif not is_nifti(images[0]) and (dicom := scan_series(images)):
+        found = dicom_item(dicom, f"{path}: {images[0]}")
+    else:
+        own = os.path.join(os.path.relpath(os.path.dirname(images[0]), path.parent), stem(images[0]))
+        found = {"image": images if len(images) > 1 else images[0], "subject": os.path.normpath(own)}
+    return found if subject is None else {**found, "subject": str(subject)}
+
+
+def _check_disjoint(datalist: dict[str, list[Item]]) -> None:
+    seen: dict[str, str] = {}
+    for split, items in datalist.items():
+        for subject in {item["subject"] for item in items}:
+            if subject in seen:
+                raise ValueError(f"subject {subject!r} is in {seen[subject]} and in {split}; allowed: one split only.")
+            seen[subject] = split
+
+
+def _check_dimensions(datalist: dict[str, list[Item]]) -> None:
+    example: dict[int, Any] = {}
+    for item in (item for items in datalist.values() for item in items):
+        dimensions = image_dimensions(item["image"])
+        if dimensions is not None:
+            example.setdefault(dimensions, item["image"] if isinstance(item["image"], str) else item["image"][0])
+    if len(example) > 1:
+        raise ValueError(
+            f"images of two and of three dimensions are mixed: {example[2]} and {example[3]}; keep one kind."
+        )

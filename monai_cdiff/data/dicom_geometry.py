@@ -35,9 +35,8 @@ def slice_normal(orientation: Sequence[float] | np.ndarray) -> np.ndarray:
     row, column = np.asarray(orientation, dtype=float).reshape(2, 3)
     products = np.array([row @ row - 1, column @ column - 1, row @ column])
     if not np.abs(products).max() < 1e-3:
-        raise DicomError(
-            f"ImageOrientationPatient={[float(value) for value in (*row, *column)]} must be two orthogonal unit vectors."
-        )
+        values = [float(value) for value in (*row, *column)]
+        raise DicomError(f"ImageOrientationPatient={values} must be two orthogonal unit vectors.")
     normal = np.cross(row, column)
     return normal / np.linalg.norm(normal)
 

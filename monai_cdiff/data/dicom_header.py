@@ -12,7 +12,7 @@ import numpy as np
 
 from .dicom_geometry import DicomError, slice_normal
 
-__all__ = ["SliceHeader", "read_header", "read_slice"]
+__all__ = ["SeriesIdentity", "SliceHeader", "read_header", "read_slice"]
 
 _TAGS = (
     "SOPClassUID ImageType Modality SeriesDescription SeriesNumber SeriesInstanceUID StudyInstanceUID PatientID "
@@ -22,12 +22,33 @@ _TAGS = (
 
 
 @dataclasses.dataclass(frozen=True)
+class SeriesIdentity:
+    """What all files of one series share; "" or None where the header has nothing.
+
+    Args:
+        series_uid: SeriesInstanceUID.
+        patient_id: PatientID as it stands in the header; an identity, so never log it or use it as a key.
+        study_uid: StudyInstanceUID.
+        modality: for example "MR".
+        description: SeriesDescription.
+        number: SeriesNumber.
+    """
+
+    series_uid: str
+    patient_id: str = dataclasses.field(repr=False)
+    study_uid: str
+    modality: str
+    description: str
+    number: int | None
+
+
+@dataclasses.dataclass(frozen=True)
 class SliceHeader:
     """Header values of one image file; None where an element is absent, empty or malformed.
 
     Args:
         file: the file.
-        series_uid, patient_id, study_uid, modality, description, number: as in the header, "" where absent.
+        series: whose series it is.
         size: columns, rows.
         frames: NumberOfFrames.
         samples: SamplesPerPixel.
@@ -41,12 +62,7 @@ class SliceHeader:
     """
 
     file: str
-    series_uid: str
-    patient_id: str
-    study_uid: str
-    modality: str
-    description: str
-    number: int | None
+    series: SeriesIdentity
     size: tuple[int, int]
     frames: int
     samples: int
@@ -151,12 +167,14 @@ def _parse(file: str, dataset: Any, kind: str) -> SliceHeader:
     steps = [_numbers(dataset, keyword, 1) for keyword in ("SpacingBetweenSlices", "SliceThickness")]
     return SliceHeader(
         file=file,
-        series_uid=text("SeriesInstanceUID"),
-        patient_id=text("PatientID"),
-        study_uid=text("StudyInstanceUID"),
-        modality=text("Modality"),
-        description=text("SeriesDescription"),
-        number=None if number is None else int(number[0]),
+        series=SeriesIdentity(
+            series_uid=text("SeriesInstanceUID"),
+            patient_id=text("PatientID"),
+            study_uid=text("StudyInstanceUID"),
+            modality=text("Modality"),
+            description=text("SeriesDescription"),
+            number=None if number is None else int(number[0]),
+        ),
         size=(int(dataset.Columns), int(dataset.Rows)),
         frames=int(dataset.get("NumberOfFrames") or 1),
         samples=int(dataset.get("SamplesPerPixel") or 1),

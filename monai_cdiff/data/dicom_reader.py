@@ -11,7 +11,7 @@ from monai.config import PathLike
 from monai.data import ImageReader
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
-from .dicom_series import DicomError, read_series, scan_series, select_series
+from .dicom_series import DicomError, matching_series, read_series, scan_series, select_series
 
 __all__ = ["DicomSeriesReader"]
 
@@ -36,6 +36,7 @@ class DicomSeriesReader(ImageReader):
     """
 
     def __init__(self, series: str | None = None, plane: str | None = None) -> None:
+        matching_series([], series, plane)  # a wrong word fails here, before any file is looked for
         self.series = series
         self.plane = plane
 

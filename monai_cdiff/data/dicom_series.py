@@ -11,43 +11,32 @@ import fnmatch
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..utils import check_option
 from .dicom_geometry import PLANES, DicomError, affine_ras, plane_of, slice_normal, sort_slices
-from .dicom_header import SliceHeader, read_header, read_slice
+from .dicom_header import SeriesIdentity, SliceHeader, read_header, read_slice
 
-__all__ = ["DicomError", "SeriesInfo", "list_files", "read_series", "scan_series", "select_series"]
+__all__ = ["DicomError", "SeriesInfo", "list_files", "matching_series", "read_series", "scan_series", "select_series"]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
 logger = logging.getLogger(__name__)
 
+
 @dataclasses.dataclass(frozen=True)
-class SeriesInfo:
-    """What the headers say about one series.
+class SeriesInfo(SeriesIdentity):
+    """What the headers say about one series, besides its identity.
 
     Args:
-        series_uid: SeriesInstanceUID.
-        patient_id: PatientID as it stands in the header; an identity, so never log it or use it as a key.
-        study_uid: StudyInstanceUID.
-        modality: for example "MR".
-        description: SeriesDescription, "" where there is none.
-        number: SeriesNumber.
         plane: the nearest of "axial", "coronal" and "sagittal"; "mixed" for several, None without geometry.
         shape: columns, rows, slices (files, or frames of multi-frame files).
         spacing_mm: distance between columns, rows and slices; None without geometry.
         files: the files of the series; in slice order when they come from :py:func:`read_series`.
     """
 
-    series_uid: str
-    patient_id: str
-    study_uid: str
-    modality: str
-    description: str
-    number: int | None
     plane: str | None
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float] | None
@@ -106,13 +95,28 @@ def scan_series(path: PathLike | Iterable[PathLike]) -> list[SeriesInfo]:
         if header is None:
             ignored.append(os.path.basename(file))
         else:
-            groups.setdefault(header.series_uid, []).append(header)
+            groups.setdefault(header.series.series_uid, []).append(header)
     ignored = [name for name in ignored if name != "DICOMDIR"]
     if groups and ignored:
         names = ", ".join(ignored[:3]) + (", ..." if len(ignored) > 3 else "")
         logger.warning("%d file(s) among DICOM images are no images and are passed over: %s", len(ignored), names)
     series = [_summary(headers) for headers in groups.values()]
     return sorted(series, key=lambda s: (s.number is None, s.number or 0, s.description, s.series_uid))
+
+
+def matching_series(
+    series: Iterable[SeriesInfo], description: str | None = None, plane: str | None = None
+) -> list[SeriesInfo]:
+    """All series that match; see :py:func:`select_series` for the arguments."""
+    if description is not None and not isinstance(description, str):
+        raise ValueError(f"series={description!r} must be a pattern of the series description, as text.")
+    plane = None if plane is None else check_option("plane", plane, PLANES)
+    pattern = "*" if description is None else description.strip().lower()
+    return [
+        info
+        for info in series
+        if fnmatch.fnmatchcase(info.description.lower(), pattern) and plane in (None, info.plane)
+    ]
 
 
 def select_series(
@@ -130,15 +134,7 @@ def select_series(
         DicomError: if not exactly one matches; the message lists the series there are.
         ValueError: if ``description`` is no text or ``plane`` none of the three words.
     """
-    if description is not None and not isinstance(description, str):
-        raise ValueError(f"series={description!r} must be a pattern of the series description, as text.")
-    plane = None if plane is None else check_option("plane", plane, PLANES)
-    pattern = "*" if description is None else description.strip().lower()
-    matches = [
-        info
-        for info in series
-        if fnmatch.fnmatchcase(info.description.lower(), pattern) and plane in (None, info.plane)
-    ]
+    matches = matching_series(series, description, plane)
     if len(matches) == 1:
         return matches[0]
     if not series:
@@ -206,12 +202,7 @@ def _summary(headers: Sequence[SliceHeader]) -> SeriesInfo:
     first = headers[0]
     planes = {plane_of(header.orientation) if header.orientation else None for header in headers}
     return SeriesInfo(
-        series_uid=first.series_uid,
-        patient_id=first.patient_id,
-        study_uid=first.study_uid,
-        modality=first.modality,
-        description=first.description,
-        number=first.number,
+        **dataclasses.asdict(first.series),
         plane=planes.pop() if len(planes) == 1 else "mixed",
         shape=(*first.size, sum(header.frames for header in headers)),
         spacing_mm=_claimed_spacing(headers),
@@ -238,19 +229,20 @@ def _single_step(header: SliceHeader) -> float:
 
 def _check_stack(headers: Sequence[SliceHeader]) -> None:
     first = headers[0]
-    uids = {header.series_uid for header in headers}
+    uids = {header.series.series_uid for header in headers}
     if len(uids) > 1:
         raise DicomError(f"the files belong to {len(uids)} series; give those of one (see scan_series).")
     for header in headers:
         reason = header.refusal()
         if reason:
             raise DicomError(f"{header.file}: {reason}.")
-        for name, ours, theirs, tolerance in (
-            ("the size (columns, rows)", header.size, first.size, 0.0),
-            ("PixelSpacing (columns, rows)", header.pixel_spacing, first.pixel_spacing, 1e-4),
-            ("ImageOrientationPatient", header.orientation, first.orientation, 1e-4),
-        ):
-            if not np.allclose(ours, theirs, rtol=0, atol=tolerance):
+        pairs: dict[str, tuple[Any, Any]] = {
+            "the size (columns, rows)": (header.size, first.size),
+            "PixelSpacing (columns, rows)": (header.pixel_spacing, first.pixel_spacing),
+            "ImageOrientationPatient": (header.orientation, first.orientation),
+        }
+        for name, (ours, theirs) in pairs.items():
+            if not np.allclose(ours, theirs, rtol=0, atol=1e-4):
                 raise DicomError(
                     f"{name} differs within the series: {theirs} in {first.file}, {ours} in {header.file}. "
                     "A localizer or several stacks in one series cannot be one volume."

@@ -25,7 +25,7 @@ class KeyedDataset(Dataset):
     """An endless sequence of randomly transformed items; each pass over the data is a new permutation of it.
 
     Args:
-        data: the items, for example a :py:class:`SliceDataset`.
+        data: the items, for example a :py:class:`ItemDataset`.
         transform: applied to a copy of the item, its random state set from ``(seed, position)``.
         seed: seed of everything that is drawn.
 

@@ -137,7 +137,8 @@ class CheckpointHandler:
     Args:
         output_dir: the training's folder.
         objects: what to save, by name: ``network`` and ``ema`` (needed), ``scheduler`` and ``parameterization`` (checked
-            when loading), optimiser, loss scaler, learning rate scheduler.
+            when loading), optimiser, learning rate
+            scheduler. The trainer's loss scaler is added.
         settings: plain values that say what was trained, for ``trained_settings``.
         interval: iterations between two checkpoints.
         resume: False, True for the checkpoint in ``output_dir``, or the path of one; the string "false" is False.
@@ -190,9 +191,10 @@ class CheckpointHandler:
         for name, value in self.settings.items():
             if content["settings"].get(name) != value:
                 logger.warning(f"resuming with {name}={value!r}; was {content['settings'].get(name)!r}.")
+        objects = self._objects(engine)
         # what can refuse comes first, so that a refusal leaves the network as it was
-        for name in sorted(self.objects, key=lambda n: n not in ("parameterization", "scheduler")):
-            _load(name, self.objects[name], content[name], self.resume or "")
+        for name in sorted(objects, key=lambda n: n not in ("parameterization", "scheduler")):
+            _load(name, objects[name], content[name], self.resume or "")
         torch.set_rng_state(content["rng"])
         if torch.cuda.is_available() and content["rng_cuda"]:
             torch.cuda.set_rng_state_all(content["rng_cuda"])
@@ -201,12 +203,16 @@ class CheckpointHandler:
         self.train_seconds = content["train_seconds"]
         logger.info(f"resumed {self.resume} at iteration {engine.state.iteration}.")
 
+    def _objects(self, engine: Engine) -> dict[str, Any]:
+        scaler = getattr(engine, "grad_scaler", None)
+        return self.objects if scaler is None else {**self.objects, "grad_scaler": scaler}
+
     def save(self, engine: Engine) -> None:
         """Write both files; on the first process only, and once per iteration."""
         if not _is_first_process() or self._saved_at == engine.state.iteration:
             return
         self.train_seconds = time.monotonic() - self._started
-        state = {name: item.state_dict() for name, item in self.objects.items()}
+        state = {name: item.state_dict() for name, item in self._objects(engine).items()}
         common = {
             "settings": self.settings,
             "scheduler": state["scheduler"],

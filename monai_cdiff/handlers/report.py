@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class ReportHandler:
         checkpoint: the file whose weights were evaluated; its iterations, training time and hash are written.
         baseline: what the restoration is compared with.
         per_patient: write and print one entry a patient.
-        closing: lines to print after the table, made when they are printed.
+        closing: what to print after the table: where things lie and what to do next, by name.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class ReportHandler:
         checkpoint: str | Path,
         baseline: str = "bilinear",
         per_patient: bool = True,
-        closing: Callable[[], str] | None = None,
+        closing: Mapping[str, str] | None = None,
     ) -> None:
         self.path = Path(path)
         self.facts = dict(facts)
         self.checkpoint = checkpoint
         self.baseline = baseline
         self.per_patient = per_patient
-        self.closing = closing
+        self.closing = dict(closing or {})
         self.subjects: list[str] = []
 
     def attach(self, engine: Engine) -> None:
@@ -86,8 +86,9 @@ class ReportHandler:
             }
         _write_json(report, self.path)
         logger.info("\n" + _table(report))
-        if self.closing is not None:
-            logger.info(self.closing())
+        width = max(map(len, self.closing), default=0)
+        for name, text in self.closing.items():
+            logger.info(f"{name + ':':<{width + 1}} {text}")
 
     def _summary(self, details: Mapping[str, np.ndarray]) -> dict[str, Any]:
         means = {name: round(float(np.mean(values)), 5) for name, values in details.items()}

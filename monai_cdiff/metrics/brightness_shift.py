@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from monai.metrics import RegressionMetric
+from monai.metrics.regression import RegressionMetric
 
 __all__ = ["BrightnessShiftMetric"]
 

@@ -1,7 +1,8 @@
-"""What every room needs: option checks and keyed randomness."""
+"""What every room needs: option checks, keyed randomness, mixed precision, and the glue of the bundles."""
 
 from __future__ import annotations
 
+from .bundle import default_device, find_bundle_root, log_choices
 from .checks import check_finite, check_integer, check_number, check_option
 from .enums import ConditioningMode, DownsampleDomain, PredictionType, Target
 from .precision import amp_by_default, amp_dtype, autocast
@@ -20,7 +21,10 @@ __all__ = [
     "check_number",
     "check_option",
     "content_key",
+    "default_device",
     "derive_seed",
+    "find_bundle_root",
     "item_generators",
+    "log_choices",
     "randn",
 ]

@@ -179,12 +179,13 @@ class UnscaleIntensityPatientwise(Transform):
 
     backend = [TransformBackends.TORCH]
 
-    def __call__(self, img: NdarrayOrTensor, reference: torch.Tensor) -> torch.Tensor:
+    def __call__(self, img: NdarrayOrTensor, reference: torch.Tensor | None = None) -> torch.Tensor:
         """Bring one prediction to stored units.
 
         Args:
             img: prediction in scaled units, any shape; it needs no metadata.
-            reference: an image that :class:`ScaleIntensityPatientwise` returned, of any shape.
+            reference: an image that :class:`ScaleIntensityPatientwise` returned, of any shape; by default ``img``,
+                if it carries the metadata of one.
 
         Returns:
             The prediction in stored units, float32 (float64 for float64), with its own metadata less a range.
@@ -192,7 +193,7 @@ class UnscaleIntensityPatientwise(Transform):
         Raises:
             ValueError: if the metadata of the reference holds no range.
         """
-        mapping = _read_mapping("reference", reference)
+        mapping = _read_mapping("img", img) if reference is None else _read_mapping("reference", reference)
         image = convert_to_tensor(img, track_meta=get_track_meta())
         values = mapping.unscale(convert_to_tensor(image, track_meta=False))
         return _without_range(convert_to_dst_type(values, image, dtype=values.dtype)[0])
@@ -222,7 +223,7 @@ def _result_dtype(values: torch.Tensor) -> torch.dtype:
     return torch.float64 if values.dtype == torch.float64 else torch.float32
 
 
-def _read_mapping(name: str, image: torch.Tensor) -> _Mapping:
+def _read_mapping(name: str, image: NdarrayOrTensor) -> _Mapping:
     text = image.meta.get(RANGE_KEY) if isinstance(image, MetaTensor) else None
     if not isinstance(text, str):
         raise ValueError(

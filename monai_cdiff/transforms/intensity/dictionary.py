@@ -24,8 +24,8 @@ __all__ = [
 class ScaleIntensityPatientwised(MapTransform, InvertibleTransform):
     """Dictionary form of :class:`ScaleIntensityPatientwise`, with the statistics of one key for all.
 
-    ``keys=("image", "condition"), ref_key="condition"`` is the recommended recipe, which needs at inference only what is
-    there; ``ref_key="image", lower=0, upper=100`` is the paper's.
+    ``keys=("image", "condition"), ref_key="condition"`` is the recommended recipe, which needs nothing that is missing
+    at inference; ``ref_key="image", lower=0, upper=100`` is the paper's.
 
     Args:
         keys: keys of the images to scale.
@@ -100,7 +100,8 @@ class UnscaleIntensityPatientwised(MapTransform):
         allow_missing_keys: pass over ``keys`` that the data does not have; ``ref_key`` must be there.
 
     Example:
-        >>> data = ScaleIntensityPatientwised("condition", lower=0, upper=100)({"condition": torch.tensor([[[0.0, 9.0]]])})
+        >>> scale = ScaleIntensityPatientwised("condition", lower=0, upper=100)
+        >>> data = scale({"condition": torch.tensor([[[0.0, 9.0]]])})
         >>> data["pred"] = torch.zeros(1, 1, 1)
         >>> UnscaleIntensityPatientwised("pred", ref_key="condition")(data)["pred"].item()
         4.5

@@ -1,0 +1,102 @@
+"""Volumes seen as the items a network takes: slices or whole volumes, each knowing the subject it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from torch.utils.data import Dataset
+
+from ..utils import check_integer
+
+__all__ = ["ItemDataset", "spacing_range"]
+
+
+class ItemDataset(Dataset):
+    """The items of a network for 2-D images (slices along the last axis) or 3-D images (whole volumes).
+
+    ``dataset[n]`` is a dictionary with a ``MetaTensor`` (C, H, W) or (C, H, W, D) for each key; its metadata hold
+    ``subject`` and, for a slice, ``slice_index``: what the noise of a restoration is drawn from.
+
+    Args:
+        volumes: dictionaries with a ``subject`` and, under ``keys``, arrays (C, H, W, D) of equal depth; an image
+            (C, H, W) counts as one slice. Prepared and held in memory, for example by MONAI's ``CacheDataset``.
+        keys: which entries an item has.
+        spatial_dims: 2 for slices, 3 for volumes.
+        per_volume: take this many evenly spaced slices of each volume, without its first and last; None takes all.
+
+    Raises:
+        ValueError: for numbers outside what is allowed.
+
+    Example:
+        >>> volume = {"image": torch.zeros(1, 8, 8, 5), "subject": "a"}
+        >>> slices = ItemDataset([volume], keys=["image"])
+        >>> len(slices), slices[3]["image"].meta["slice_index"]
+        (5, 3)
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence[Mapping[str, Any]],
+        keys: Sequence[str] = ("image", "condition"),
+        spatial_dims: int = 2,
+        per_volume: int | None = None,
+    ) -> None:
+        check_integer("spatial_dims", spatial_dims, 2, 3)
+        if per_volume is not None:
+            check_integer("per_volume", per_volume, 1)
+        self.volumes = volumes
+        self.keys = tuple(keys)
+        self.index: list[tuple[int, int | None]] = []
+        for n in range(len(volumes)):
+            image = volumes[n][self.keys[0]]
+            sliced = spatial_dims == 2 and image.ndim == 4
+            self.index += [(n, z) for z in _chosen(image.shape[3], per_volume)] if sliced else [(n, None)]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, position: int) -> dict[str, MetaTensor]:
+        n, z = self.index[position]
+        volume = self.volumes[n]
+        meta = {"subject": volume["subject"]} | ({} if z is None else {"slice_index": z})
+        return {key: _item(volume[key], z, meta) for key in self.keys}
+
+    def batches(self, size: int, rank: int = 0, world_size: int = 1) -> list[list[int]]:
+        """Positions in batches of at most ``size`` items of one volume, and so of one shape, for a ``batch_sampler``.
+
+        Args:
+            size: most items in a batch.
+            rank: number of this process; it gets every ``world_size``-th batch.
+            world_size: number of processes.
+        """
+        check_integer("size", size, 1)
+        groups = [list(group) for _, group in groupby(range(len(self.index)), key=lambda n: self.index[n][0])]
+        chunks = [group[i : i + size] for group in groups for i in range(0, len(group), size)]
+        return chunks[rank::world_size]
+
+
+def _chosen(depth: int, per_volume: int | None) -> list[int]:
+    if per_volume is None or depth <= per_volume:
+        return list(range(depth))
+    return [int(z) for z in np.linspace(0, depth - 1, per_volume + 2).round()[1:-1]]
+
+
+def _item(image: torch.Tensor, z: int | None, meta: Mapping[str, Any]) -> MetaTensor:
+    plain = image.as_tensor() if isinstance(image, MetaTensor) else torch.as_tensor(image)
+    affine = getattr(image, "affine", None)
+    return MetaTensor(plain if z is None else plain[..., z], affine=affine, meta=dict(meta))
+
+
+def spacing_range(volumes: Sequence[Mapping[str, Any]], key: str = "image") -> list[list[float]]:
+    """Smallest and largest voxel size along each axis, in mm: what a network was trained on.
+
+    Returns:
+        ``[[min, max], ...]``, one pair for each spatial axis.
+    """
+    sizes = np.array([volumes[n][key].pixdim.tolist() for n in range(len(volumes))])
+    return [[round(float(low), 4), round(float(high), 4)] for low, high in zip(sizes.min(axis=0), sizes.max(axis=0))]

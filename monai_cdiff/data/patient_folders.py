@@ -1,0 +1,146 @@
+"""The images of a folder of patient folders, and the subject each belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from .dicom_series import DicomError, SeriesInfo, list_files, matching_series, scan_series, select_series
+
+__all__ = ["dicom_item", "find_items", "image_dimensions", "is_nifti", "subject_of"]
+
+Item: TypeAlias = "dict[str, Any]"
+
+# A folder of this name holds images of many patients, so it is no patient folder.
+_NO_PATIENTS = ("images", "imagestr", "imagests", "labels", "labelstr", "labelsts")
+_FLAT_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+
+logger = logging.getLogger(__name__)
+
+
+def find_items(folder: Path, series: str | None = None, plane: str | None = None) -> list[Item]:
+    """The images in a folder of patient folders.
+
+    Args:
+        folder: holds one folder for each patient, or NIfTI files that count as a subject each.
+        series: pattern of the description of the DICOM series to take; None takes any.
+        plane: plane of the DICOM series to take; None takes any.
+
+    Returns:
+        Items ``{"image": path or DICOM files, "subject": key}``.
+
+    Raises:
+        ValueError: if there is no image, or a patient folder is empty, mixed or ambiguous.
+    """
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    loose = [str(entry) for entry in entries if entry.is_file()]
+    stray = scan_series([file for file in loose if not is_nifti(file)])
+    if stray:
+        raise ValueError(f"{folder}: holds DICOM files beside its patient folders; put them into a patient folder.")
+    items: list[Item] = [{"image": file, "subject": stem(file)} for file in loose if is_nifti(file)]
+    for entry in entries:
+        if entry.is_dir():
+            items += _patient_items(entry, series, plane)
+    if not items:
+        raise ValueError(f"{folder}: holds no images; allowed: patient folders with NIfTI or DICOM, or NIfTI files.")
+    return items
+
+
+def dicom_item(
+    found: Sequence[SeriesInfo], where: str, series: str | None = None, plane: str | None = None
+) -> Item:
+    """The item of the one series among ``found`` that matches.
+
+    Raises:
+        DicomError: if not exactly one matches; the message starts with ``where``.
+    """
+    try:
+        info = select_series(found, description=series, plane=plane)
+    except DicomError as error:
+        raise DicomError(f"{where}: {error}") from None
+    return {"image": sorted(info.files), "subject": subject_of(info)}
+
+
+def subject_of(info: SeriesInfo) -> str:
+    """A key for the patient of a series: a hash, so that lists and logs do not carry the identity.
+
+    Raises:
+        ValueError: if the header has no PatientID.
+    """
+    if not info.patient_id:
+        raise ValueError(
+            f"{info.files[0]}: the header has no PatientID, so nothing tells whose image it is. "
+            'Give a datalist JSON file as dataset_dir, with a "subject" for each item.'
+        )
+    return f"sub-{hashlib.blake2b(info.patient_id.encode(), digest_size=4).hexdigest()}"
+
+
+def image_dimensions(image: str | Sequence[str]) -> int | None:
+    """Whether an image is a slice (2) or a volume (3), by its header; None where only reading could tell.
+
+    Raises:
+        ValueError: if a NIfTI header cannot be read, or has a fourth axis (time, channels).
+    """
+    file = image if isinstance(image, str) else image[0]
+    if not is_nifti(file):
+        flat = file.lower().endswith(_FLAT_SUFFIXES)
+        return 2 if flat else None if isinstance(image, str) else 3
+    import nibabel
+
+    try:
+        header: Any = nibabel.load(file)
+        shape = header.shape
+    except Exception as error:  # nibabel raises many kinds on damaged files
+        raise ValueError(f"{file}: the NIfTI header cannot be read: {error}") from error
+    if len(shape) < 2 or any(size > 1 for size in shape[3:]):
+        raise ValueError(f"{file}: has shape {tuple(shape)}; allowed are two or three axes.")
+    return min(len(shape), 3)
+
+
+def is_nifti(path: str) -> bool:
+    """Whether the name is that of a NIfTI file."""
+    return path.lower().endswith((".nii", ".nii.gz"))
+
+
+def stem(path: str) -> str:
+    """The path without the ending of its format (``.nii.gz`` counts as one)."""
+    name = os.path.basename(path)
+    return name[: name.lower().rindex(".nii")] if is_nifti(name) else os.path.splitext(name)[0]
+
+
+def _patient_items(folder: Path, series: str | None, plane: str | None) -> list[Item]:
+    if folder.name.lower() in _NO_PATIENTS:
+        raise ValueError(
+            f"{folder}: a folder of this name is no patient folder. Give the folder of images itself, or a datalist "
+            "JSON file, as dataset_dir."
+        )
+    files = list_files(folder)
+    nifti = [file for file in files if is_nifti(file)]
+    found = scan_series([file for file in files if not is_nifti(file)])
+    if nifti and found:
+        raise ValueError(f"{folder}: holds both NIfTI ({nifti[0]}) and DICOM (series {found[0]}); keep one of them.")
+    if not nifti and not found:
+        raise ValueError(f"{folder}: an empty patient folder: no NIfTI file and no DICOM image in it.")
+    if nifti:
+        return [{"image": file, "subject": folder.name} for file in nifti]
+    return _dicom_items(folder, found, series, plane)
+
+
+def _dicom_items(folder: Path, found: list[SeriesInfo], series: str | None, plane: str | None) -> list[Item]:
+    """One series of each study; a study without a match is passed over where the patient has another with one."""
+    patients: dict[str, dict[str, list[SeriesInfo]]] = {}
+    for info in found:
+        patients.setdefault(subject_of(info), {}).setdefault(info.study_uid, []).append(info)
+    items: list[Item] = []
+    for studies in patients.values():
+        matching = [study for study in studies.values() if matching_series(study, series, plane)]
+        if not matching:
+            matching = [[info for study in studies.values() for info in study]]  # refused below, with all it lists
+        elif len(matching) < len(studies):
+            logger.warning("%s: %d studies have no matching series.", folder, len(studies) - len(matching))
+        items += [dicom_item(study, str(folder), series, plane) for study in matching]
+    return items

@@ -123,10 +123,11 @@ def _check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
 
 
 def _check_paths(dataset_dir: PathLike | Sequence[PathLike]) -> list[Path]:
-    sources = [dataset_dir] if isinstance(dataset_dir, (str, os.PathLike)) else dataset_dir
-    if not isinstance(sources, Sequence) or not sources or not all(isinstance(s, (str, os.PathLike)) for s in sources):
+    sources = dataset_dir if isinstance(dataset_dir, Sequence) and not isinstance(dataset_dir, str) else [dataset_dir]
+    named = [source for source in sources if source and isinstance(source, (str, os.PathLike))]
+    if not named or len(named) < len(sources):
         raise ValueError(f"dataset_dir={dataset_dir!r} must be a path or a list of paths.")
-    paths = [Path(os.path.abspath(os.path.expanduser(source))) for source in sources]
+    paths = [Path(os.path.abspath(os.path.expanduser(source))) for source in named]
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"dataset_dir={str(path)!r} does not exist.")

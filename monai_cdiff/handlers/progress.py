@@ -7,7 +7,6 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 from monai.utils.enums import CommonKeys
-from tqdm import tqdm
 
 from ..utils import check_integer
 
@@ -42,6 +41,8 @@ class ProgressHandler:
 
     def open(self, engine: Engine) -> None:
         """Open the bar where the training stands."""
+        from tqdm import tqdm
+
         if self.bar is None:
             self.bar = tqdm(
                 total=self.max_iterations, initial=engine.state.iteration, desc="training", disable=not self.show

@@ -11,7 +11,6 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from monai.networks.schedulers import Scheduler
 from monai.utils import convert_to_dst_type
-from tqdm import tqdm
 
 from ..networks import Parameterization
 from ..utils import (
@@ -136,6 +135,8 @@ class RestorationInferer(Inferer):
         return convert_to_dst_type(restored, dst=inputs, dtype=dtype)[0]
 
     def _restore_items(self, items: torch.Tensor, network: Any, keys: list, args: tuple, kwargs: dict) -> torch.Tensor:
+        from tqdm import tqdm
+
         device = next(iter(network.parameters())).device if isinstance(network, torch.nn.Module) else items.device
         whole_chain = self.scheduler.num_train_timesteps
         self.scheduler.set_timesteps(whole_chain if self.output == "mean" else self.num_inference_steps)

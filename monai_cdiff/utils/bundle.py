@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,15 @@ def default_device() -> torch.device:
     return torch.device("cpu")
 
 
-def log_choices(reason: str, **choices: Any) -> None:
-    """Log settings that were chosen for the user, as the overrides that would undo them.
+def log_choices(choices: Mapping[str, Any], demonstration: bool = False) -> None:
+    """Log the settings that a bundle chose, each as the override that would change it.
 
     Args:
-        reason: why these values.
         choices: name and value of each.
+        demonstration: whether they were cut down to show something in minutes on a CPU.
     """
-    logger.info(f"chosen because {reason}; each can be overridden on the command line:")
+    if demonstration:
+        logger.info("no dataset_dir and no GPU: a small network, a few minutes of training, only to show how it works.")
+    logger.info("settings of this run; each is an override of the command line:")
     for name, value in choices.items():
         logger.info(f"    --{name} {value}")

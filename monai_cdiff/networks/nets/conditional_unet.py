@@ -106,10 +106,10 @@ class ConditionalUNet(nn.Module):
     =========  ========================  ======  =========  ====  ==========  =====
     size       channels                  blocks  attention  stem  parameters  GFLOP
     =========  ========================  ======  =========  ====  ==========  =====
-    ``paper``  64, 128, 256, 512, 512    2       level 4    1     0.0 M       0.0
-    ``base``   128, 192, 256, 256        2       level 4    2     0.0 M       0.0
-    ``small``  64, 96, 128               1       none       2     0.0 M       0.0
-    ``tiny``   16, 32                    1       none       2     0.0 M       0.0
+    ``paper``  64, 128, 256, 512, 512    2       level 4    1     103.1 M     85.5
+    ``base``   128, 192, 256, 256        2       level 4    2     34.3 M      35.4
+    ``small``  64, 96, 128               1       none       2     3.85 M      5.83
+    ``tiny``   16, 32                    1       none       2     0.179 M     0.456
     =========  ========================  ======  =========  ====  ==========  =====
 
     Parameters and operations (two per multiplication with addition) are for one 2-D call at 128x128 with

@@ -88,8 +88,9 @@ class ScaleIntensityPatientwise(InvertibleTransform):
             ``(low, high)``, equal only if all values that count are equal.
 
         Raises:
-            ValueError: if no voxel is left to count.
+            ValueError: if no voxel is left to count, or the reference has been scaled.
         """
+        _refuse_scaled("reference", reference)
         tensor = convert_to_tensor(reference, track_meta=False)
         counted = torch.isfinite(tensor)
         if self.padding_value is not None:
@@ -118,9 +119,8 @@ class ScaleIntensityPatientwise(InvertibleTransform):
         Raises:
             ValueError: if the image holds NaN or infinite voxels, or has been scaled before.
         """
+        _refuse_scaled("img", img)
         image = convert_to_tensor(img, track_meta=get_track_meta())
-        if isinstance(image, MetaTensor) and RANGE_KEY in image.meta:
-            raise ValueError(f"img is scaled already, {RANGE_KEY}={image.meta[RANGE_KEY]!r}; apply the inverse first.")
         values = check_finite("img", convert_to_tensor(image, track_meta=False))
         mapping = _Mapping(*intensity_range, self.b_min, self.b_max)
         scaled = mapping.scale(values)
@@ -144,6 +144,7 @@ class ScaleIntensityPatientwise(InvertibleTransform):
         Raises:
             ValueError: if the image holds NaN or infinite voxels, has been scaled before, or no voxel is left to count.
         """
+        _refuse_scaled("img", img)
         if reference is None:
             reference = check_finite("img", convert_to_tensor(img, track_meta=False))
         return self.scale(img, self.intensity_range(reference))
@@ -221,6 +222,12 @@ class _Mapping(NamedTuple):
 
 def _result_dtype(values: torch.Tensor) -> torch.dtype:
     return torch.float64 if values.dtype == torch.float64 else torch.float32
+
+
+def _refuse_scaled(name: str, image: NdarrayOrTensor) -> None:
+    text = image.meta.get(RANGE_KEY) if isinstance(image, MetaTensor) else None
+    if text is not None:
+        raise ValueError(f"{name} is scaled already, {RANGE_KEY}={text!r}; apply the inverse first.")
 
 
 def _read_mapping(name: str, image: NdarrayOrTensor) -> _Mapping:

@@ -1,0 +1,89 @@
+"""Ancestral sampling: the contract, the exact Gaussian in closed form, and MONAI's own at n = T."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from contracts.scheduler_contract import SchedulerContract, final_std, gaussian_gain_and_noise, noise
+from monai.networks.schedulers import DDPMScheduler as MonaiDDPMScheduler
+
+from monai_cdiff.networks.schedulers import DDPMScheduler
+
+
+class TestDDPMScheduler(SchedulerContract):
+    @staticmethod
+    def make(**kwargs: Any) -> DDPMScheduler:
+        return DDPMScheduler(**kwargs)
+
+    def test_unknown_variance(self) -> None:
+        with pytest.raises(ValueError, match="variance_type='learned' is not supported"):
+            self.make(variance_type="learned")
+
+
+def closed_form_std(timesteps: list[int], std: float, variance_type: str) -> float:
+    """Final standard deviation of ancestral sampling of N(0, std^2), from eq. 12 and 13 of the paper alone."""
+    table = np.append(np.cumprod(1 - np.linspace(1e-4, 0.02, 2000)), 1.0)
+    variance = 1.0
+    for t, prev in zip(timesteps, [*timesteps[1:], -1]):
+        a, a_prev = table[t], table[prev]
+        x0_gain = np.sqrt(a) * std**2 / (a * std**2 + 1 - a)
+        mean_gain = np.sqrt(a_prev) * (1 - a / a_prev) / (1 - a) * x0_gain + np.sqrt(a / a_prev) * (1 - a_prev) / (1 - a)
+        added = 1 - a / a_prev if variance_type == "fixed_large" else (1 - a / a_prev) * (1 - a_prev) / (1 - a)
+        variance = mean_gain**2 * variance + (added if prev >= 0 else 0)
+    return float(np.sqrt(variance))
+
+
+@pytest.mark.parametrize("variance_type", ["fixed_small", "fixed_large"])
+@pytest.mark.parametrize("steps", [2000, 250, 50])
+@pytest.mark.parametrize("std", [0.5, 0.2])
+def test_exact_gaussian_follows_the_closed_form(std: float, steps: int, variance_type: str) -> None:
+    scheduler = DDPMScheduler(clip_sample=False, variance_type=variance_type)
+    scheduler.set_timesteps(steps)
+    expected = closed_form_std(scheduler.timesteps.tolist(), std, variance_type)
+    assert final_std(gaussian_gain_and_noise(scheduler, std)) == pytest.approx(expected, rel=1e-3)
+
+
+def test_error_falls_with_the_number_of_steps() -> None:
+    errors = []
+    for steps in (50, 250, 2000):
+        scheduler = DDPMScheduler(clip_sample=False)
+        scheduler.set_timesteps(steps)
+        errors.append(abs(final_std(gaussian_gain_and_noise(scheduler, 0.5)) - 0.5))
+    assert errors[0] > errors[1] > errors[2] and errors[2] < 0.01
+
+
+def test_a_real_sample_has_the_right_spread() -> None:
+    scheduler = DDPMScheduler(clip_sample=False, variance_type="fixed_small")
+    scheduler.set_timesteps(250)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 40_000, generator=generator)
+    for t in scheduler.timesteps:
+        alpha_bar = float(scheduler.alpha_bar(t[None]))
+        x, _ = scheduler.step((1 - alpha_bar) ** 0.5 / (alpha_bar * 0.25 + 1 - alpha_bar) * x, t, x, generator)
+    assert float(x.std()) == pytest.approx(closed_form_std(scheduler.timesteps.tolist(), 0.5, "fixed_small"), rel=0.015)
+
+
+@pytest.mark.parametrize("variance_type", ["fixed_small", "fixed_large"])
+@pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])
+@pytest.mark.parametrize("timestep", [1999, 700, 1, 0])
+def test_equals_monai_over_the_whole_chain(timestep: int, prediction_type: str, variance_type: str) -> None:
+    kwargs = {"num_train_timesteps": 2000, "prediction_type": prediction_type, "variance_type": variance_type}
+    ours, monais = DDPMScheduler(**kwargs), MonaiDDPMScheduler(**kwargs)
+    results = [
+        scheduler.step(noise(1), timestep, noise(2), generator=torch.Generator().manual_seed(3))
+        for scheduler in (ours, monais)
+    ]
+    for own, theirs in zip(*results):
+        torch.testing.assert_close(own, theirs, rtol=2e-3, atol=2e-3)  # MONAI's tables are float32
+
+
+def test_step_is_equation_20_of_the_paper() -> None:
+    scheduler, t, eps, x = DDPMScheduler(clip_sample=False), 1200, noise(1), noise(2)
+    beta, alpha_bar = float(scheduler.betas[t]), float(scheduler.alphas_cumprod[t])
+    z = torch.randn(x.shape, generator=torch.Generator().manual_seed(3))
+    expected = (x - beta / (1 - alpha_bar) ** 0.5 * eps) / (1 - beta) ** 0.5 + beta**0.5 * z
+    previous, _ = scheduler.step(eps, t, x, torch.Generator().manual_seed(3))
+    torch.testing.assert_close(previous, expected, rtol=1e-4, atol=1e-4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .datalist import make_datalist, summarize_datalist, write_datalist
 from .dicom_reader import DicomSeriesReader
 from .dicom_series import DicomError, SeriesInfo, read_series, scan_series, select_series
+from .inputs import list_inputs, output_name
 from .items import ItemDataset, spacing_range
 from .keyed import IterationSampler, KeyedDataset
 from .sample import prepare_sample_data
@@ -16,7 +17,9 @@ __all__ = [
     "IterationSampler",
     "KeyedDataset",
     "SeriesInfo",
+    "list_inputs",
     "make_datalist",
+    "output_name",
     "prepare_sample_data",
     "read_series",
     "scan_series",

@@ -74,6 +74,8 @@ class DicomSeriesReader(ImageReader):
             MetaKeys.SPACE: SpaceKeys.RAS,
             MetaKeys.ORIGINAL_CHANNEL_DIM: "no_channel",
             "filename_or_obj": str(ensure_tuple(img)[0]),
+            "series_uid": info.series_uid,
+            "series_number": str(info.number),
         }
 
     def _files(self, names: Sequence[str]) -> Sequence[str]:

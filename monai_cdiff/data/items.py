@@ -72,9 +72,13 @@ class ItemDataset(Dataset):
         Args:
             size: most items in a batch.
             rank: number of this process; it gets every ``world_size``-th batch.
-            world_size: number of processes.
+            world_size: number of processes; batches are small enough for each to get one.
+
+        Raises:
+            ValueError: if there are fewer items than processes.
         """
-        check_integer("size", size, 1)
+        check_integer("world_size", world_size, 1, len(self.index))
+        size = min(check_integer("size", size, 1), len(self.index) // world_size)
         groups = [list(group) for _, group in groupby(range(len(self.index)), key=lambda n: self.index[n][0])]
         chunks = [group[i : i + size] for group in groups for i in range(0, len(group), size)]
         return chunks[rank::world_size]

@@ -15,7 +15,7 @@ from monai.engines.utils import IterationEvents
 from monai.engines.workflow import Workflow
 from monai.utils.enums import CommonKeys
 
-from ..utils import amp_dtype, autocast, check_integer, check_number
+from ..utils import amp_dtype, autocast, check_flag, check_integer, check_number
 
 __all__ = ["DiffusionTrainer"]
 
@@ -50,6 +50,7 @@ class DiffusionTrainer(SupervisedTrainer):
         decollate: bool = False,
         **kwargs: Any,
     ) -> None:
+        amp = check_flag("amp", amp)
         super().__init__(amp=amp, decollate=decollate, **kwargs)
         self.max_iterations = check_integer("max_iterations", max_iterations, 1)
         if max_grad_norm is not None:

@@ -15,6 +15,7 @@ from .ema import ExponentialMovingAverage
 from .preview import PreviewHandler, save_comparison
 from .progress import ProgressHandler
 from .report import ReportHandler
+from .trained_range import TrainedRangeHandler
 
 __all__ = [
     "CheckpointHandler",
@@ -22,6 +23,7 @@ __all__ = [
     "PreviewHandler",
     "ProgressHandler",
     "ReportHandler",
+    "TrainedRangeHandler",
     "checkpoint_sha256",
     "find_checkpoint",
     "load_network",

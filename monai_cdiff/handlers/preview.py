@@ -59,8 +59,8 @@ class PreviewHandler:
             self.rows.append([*shown, 4 * np.abs(shown[1] - shown[2])])
 
     def save(self, engine: Engine) -> None:
-        """Write the picture."""
-        if self.rows:
+        """Write the picture; on the first process only."""
+        if self.rows and not getattr(engine.state, "rank", 0):
             save_comparison(self.rows, self.path.format(step=f"{self.step():06d}"), self.titles)
 
 

@@ -17,6 +17,7 @@ from ..utils import (
     PredictionType,
     autocast,
     check_finite,
+    check_flag,
     check_integer,
     check_option,
     content_key,
@@ -86,8 +87,8 @@ class RestorationInferer(Inferer):
         if self.num_samples > 1 and self.output != "average":
             raise ValueError(f"num_samples={num_samples} needs output='average'; output={output!r} takes one sample.")
         self.batch_size = check_integer("batch_size", batch_size, 1)
-        self.amp = amp
-        self.progress = progress
+        self.amp = check_flag("amp", amp)
+        self.progress = check_flag("progress", progress)
         self._takes_bounds = "bounds" in inspect.signature(scheduler.step).parameters
 
     @torch.no_grad()

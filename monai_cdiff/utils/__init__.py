@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .bundle import default_device, find_bundle_root, log_choices
-from .checks import check_finite, check_integer, check_number, check_option
+from .bundle import default_device, find_bundle_root, join_processes, log_choices, show_root_cause
+from .checks import check_finite, check_flag, check_integer, check_number, check_option
 from .enums import ConditioningMode, DownsampleDomain, PredictionType, Target
 from .precision import amp_by_default, amp_dtype, autocast
 from .seeding import content_key, derive_seed, item_generators, randn
@@ -17,6 +17,7 @@ __all__ = [
     "amp_dtype",
     "autocast",
     "check_finite",
+    "check_flag",
     "check_integer",
     "check_number",
     "check_option",
@@ -25,6 +26,8 @@ __all__ = [
     "derive_seed",
     "find_bundle_root",
     "item_generators",
+    "join_processes",
     "log_choices",
     "randn",
+    "show_root_cause",
 ]

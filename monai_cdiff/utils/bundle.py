@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
 
-__all__ = ["default_device", "find_bundle_root", "log_choices"]
+__all__ = ["default_device", "find_bundle_root", "join_processes", "log_choices", "show_root_cause"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,20 @@ def default_device() -> torch.device:
     return torch.device("cpu")
 
 
+def join_processes(device: torch.device | str) -> None:
+    """Join the processes that ``torchrun`` started: by NCCL on GPUs, by gloo on CPUs.
+
+    Raises:
+        RuntimeError: if this process was not started by ``torchrun``.
+    """
+    if "LOCAL_RANK" not in os.environ:
+        raise RuntimeError("no LOCAL_RANK: start it by torchrun --nproc_per_node=N -m monai.bundle run ...")
+    if torch.device(device).type == "cuda":
+        torch.cuda.set_device(device)
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo")
+
+
 def log_choices(choices: Mapping[str, Any], demonstration: bool = False) -> None:
     """Log the settings that a bundle chose, each as the override that would change it.
 
@@ -60,3 +76,22 @@ def log_choices(choices: Mapping[str, Any], demonstration: bool = False) -> None
     logger.info("settings of this run; each is an override of the command line:")
     for name, value in choices.items():
         logger.info(f"    --{name} {value}")
+
+
+def show_root_cause() -> None:
+    """From now on end the traceback of an uncaught error with what started it.
+
+    MONAI's bundles wrap an error into one of their own for each level of the configuration, so that the last line only
+    names an expression; this repeats the first error as the last line.
+    """
+    if getattr(sys.excepthook, "__name__", "") != _show_root_cause.__name__:
+        sys.excepthook = _show_root_cause
+
+
+def _show_root_cause(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    sys.__excepthook__(kind, error, traceback)
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    if cause is not error:
+        print(f"\nThe error was: {type(cause).__name__}: {cause}", file=sys.stderr)

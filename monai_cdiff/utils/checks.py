@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["check_finite", "check_integer", "check_number", "check_option"]
+__all__ = ["check_finite", "check_flag", "check_integer", "check_number", "check_option"]
 
 
 def check_option(name: str, value: Any, options: Iterable[str]) -> str:
@@ -30,6 +30,22 @@ def check_option(name: str, value: Any, options: Iterable[str]) -> str:
     near = difflib.get_close_matches(text, allowed, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"{name}={value!r} is not supported; allowed: {', '.join(map(repr, allowed))}.{hint}")
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return ``value`` as a ``bool``; the words "true" and "false", as a command line gives them, count.
+
+    Raises:
+        ValueError: if it is neither.
+
+    Example:
+        >>> check_flag("amp", "false")
+        False
+    """
+    word = str(value).strip().lower()
+    if word not in ("true", "false"):
+        raise ValueError(f"{name}={value!r} is not supported; allowed: true, false.")
+    return word == "true"
 
 
 def check_integer(name: str, value: Any, low: int, high: int | None = None) -> int:

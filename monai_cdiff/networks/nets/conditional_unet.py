@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any, cast
 
 import torch
 from monai.networks.layers.factories import Conv
@@ -25,7 +26,7 @@ class UNetSize:
 
     Args:
         channels: width of each level.
-        num_res_blocks: residual blocks of each level on the way down (the way up has one more); one number for all.
+        num_res_blocks: residual blocks of each level on the way down (the way up has one more).
         attention_levels: whether a level's blocks are followed by self-attention. Where any is, the middle has it too.
         space_to_depth: side s of the patch that the stem folds into channels, so that the first level works on a
             grid s times coarser; 1 for none.
@@ -36,43 +37,39 @@ class UNetSize:
         ValueError: if a value is out of range or the lengths differ.
     """
 
-    channels: Sequence[int]
-    num_res_blocks: Sequence[int] | int
-    attention_levels: Sequence[bool]
+    channels: tuple[int, ...]
+    num_res_blocks: tuple[int, ...]
+    attention_levels: tuple[bool, ...]
     space_to_depth: int
     num_head_channels: int
     norm_num_groups: int
 
     def __post_init__(self) -> None:
-        channels = tuple(check_integer(f"channels[{i}]", c, low=1) for i, c in enumerate(self.channels))
-        if not channels:
+        if not self.channels:
             raise ValueError("channels=() must name at least one level.")
-        blocks = self.num_res_blocks
-        blocks = tuple(blocks) if isinstance(blocks, Sequence) else (blocks,) * len(channels)
-        for name, value in (("num_res_blocks", blocks), ("attention_levels", tuple(self.attention_levels))):
-            if len(value) != len(channels):
-                raise ValueError(f"{name}={value} needs one value for each of the {len(channels)} channels={channels}.")
-        groups = check_integer("norm_num_groups", self.norm_num_groups, low=1)
-        if any(c % groups for c in channels):
-            raise ValueError(f"norm_num_groups={groups} must divide each of channels={channels}.")
-        check_integer("space_to_depth", self.space_to_depth, low=1)
-        check_integer("num_head_channels", self.num_head_channels, low=1)
-        normal = {
-            "channels": channels,
-            "num_res_blocks": tuple(check_integer(f"num_res_blocks[{i}]", n, low=1) for i, n in enumerate(blocks)),
-            "attention_levels": tuple(bool(a) for a in self.attention_levels),
-        }
-        for name, value in normal.items():
-            object.__setattr__(self, name, value)
+        for name in ("channels", "num_res_blocks"):
+            for i, value in enumerate(getattr(self, name)):
+                check_integer(f"{name}[{i}]", value, low=1)
+        for name in ("space_to_depth", "num_head_channels", "norm_num_groups"):
+            check_integer(name, getattr(self, name), low=1)
+        for name in ("num_res_blocks", "attention_levels"):
+            if len(getattr(self, name)) != len(self.channels):
+                raise ValueError(
+                    f"{name}={getattr(self, name)} needs one value for each of the {len(self.channels)} "
+                    f"channels={self.channels}."
+                )
+        if any(width % self.norm_num_groups for width in self.channels):
+            raise ValueError(f"norm_num_groups={self.norm_num_groups} must divide each of channels={self.channels}.")
 
 
-# Sixteen channels or more in a group: with fewer, torch's channels_last kernels on the CPU are 10 to 20 times slower.
+# "paper" has SR3's 32 groups. The others have 16 channels or more in a group: below that, torch's group normalisation
+# in channels_last takes a scalar path on the CPU, whose backward pass is 3 to 20 times slower.
 UNET_SIZES: Mapping[str, UNetSize] = MappingProxyType(
     {
-        "paper": UNetSize((64, 128, 256, 512, 512), 2, (False, False, False, True, False), 1, 64, 32),
-        "base": UNetSize((128, 192, 256, 256), 2, (False, False, False, True), 2, 64, 8),
-        "small": UNetSize((64, 96, 128), 1, (False, False, False), 2, 32, 4),
-        "tiny": UNetSize((16, 32), 1, (False, False), 2, 16, 1),
+        "paper": UNetSize((64, 128, 256, 512, 512), (2,) * 5, (False, False, False, True, False), 1, 64, 32),
+        "base": UNetSize((128, 192, 256, 256), (2,) * 4, (False, False, False, True), 2, 64, 8),
+        "small": UNetSize((64, 96, 128), (1,) * 3, (False, False, False), 2, 32, 4),
+        "tiny": UNetSize((16, 32), (1,) * 2, (False, False), 2, 16, 1),
     }
 )
 
@@ -162,16 +159,19 @@ class ConditionalUNet(nn.Module):
         self.in_channels = check_integer("in_channels", in_channels, low=1)
         self.out_channels = check_integer("out_channels", out_channels, low=1)
         self.size = check_option("size", size, UNET_SIZES)
-        given = {
+        preset = UNET_SIZES[self.size]
+        channels = preset.channels if channels is None else tuple(channels)
+        if num_res_blocks is not None and not isinstance(num_res_blocks, Sequence):
+            num_res_blocks = (num_res_blocks,) * len(channels)
+        given: dict[str, Any] = {
             "channels": channels,
-            "num_res_blocks": num_res_blocks,
-            "attention_levels": attention_levels,
+            "num_res_blocks": None if num_res_blocks is None else tuple(num_res_blocks),
+            "attention_levels": None if attention_levels is None else tuple(attention_levels),
             "space_to_depth": space_to_depth,
             "num_head_channels": num_head_channels,
             "norm_num_groups": norm_num_groups,
         }
-        overrides = {name: value for name, value in given.items() if value is not None}
-        self.config: UNetSize = replace(UNET_SIZES[self.size], **overrides)
+        self.config = replace(preset, **{name: value for name, value in given.items() if value is not None})
         self.dropout = check_number("dropout", dropout, low=0.0, high=1.0)
         self.use_checkpoint = bool(use_checkpoint)
         self._build()
@@ -206,8 +206,8 @@ class ConditionalUNet(nn.Module):
         nn.init.zeros_(self.conv_out.bias)
 
     def _level(self, level: int, is_decoder: bool) -> nn.ModuleList:
-        blocks, attends = tuple(self.config.num_res_blocks)[level], self.config.attention_levels[level]
-        width = self.config.channels[level]
+        config = self.config
+        width, blocks, attends = config.channels[level], config.num_res_blocks[level], config.attention_levels[level]
         if is_decoder:
             return nn.ModuleList([self._stage(2 * width, width, attends) for _ in range(blocks + 1)])
         return nn.ModuleList([self._stage(width, width, attends) for _ in range(blocks)])
@@ -222,8 +222,9 @@ class ConditionalUNet(nn.Module):
             norm_num_groups=config.norm_num_groups,
             dropout=self.dropout,
         )
-        attention = SelfAttentionBlock(out_channels, config.num_head_channels, config.norm_num_groups)
-        return _Stage(residual, attention if attends else None)
+        if not attends:
+            return _Stage(residual, None)
+        return _Stage(residual, SelfAttentionBlock(out_channels, config.num_head_channels, config.norm_num_groups))
 
     def forward(
         self,
@@ -254,13 +255,13 @@ class ConditionalUNet(nn.Module):
         for level, stages in enumerate(self.encoder):
             h = self.downsamples[level - 1](h) if level else h
             skips.append(h)
-            for stage in stages:
+            for stage in cast(nn.ModuleList, stages):
                 h = self._run(stage, h, embedding)
                 skips.append(h)
         for stage in self.middle:
             h = self._run(stage, h, embedding)
         for level in reversed(range(len(self.decoder))):
-            for stage in self.decoder[level]:
+            for stage in cast(nn.ModuleList, self.decoder[level]):
                 h = self._run(stage, h, embedding, skips.pop())
             h = self.upsamples[level - 1](h) if level else h
         h = self.conv_out(F.silu(self.norm_out(h)))
@@ -283,7 +284,9 @@ class ConditionalUNet(nn.Module):
     def _crop(self, h: torch.Tensor, shape: torch.Size) -> torch.Tensor:
         if h.shape[2:] == shape[2:]:
             return h
-        return h[(..., *(slice(length) for length in shape[2:]))].contiguous()
+        for axis, length in enumerate(shape[2:], start=2):
+            h = h.narrow(axis, 0, length)
+        return h.contiguous()
 
     def _check_call(
         self, x: torch.Tensor, context: torch.Tensor | None, class_labels: torch.Tensor | None

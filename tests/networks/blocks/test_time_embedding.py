@@ -30,7 +30,7 @@ def test_all_forms_become_one_number_per_item(_name, timesteps, expected):
 
 @parameterized.expand(
     [
-        ("three_for_two", torch.zeros(3), r"timesteps has shape \(3,\); allowed: \(2,\) for this batch, \(1,\) or \(\)"),
+        ("three_for_two", torch.zeros(3), r"shape \(3,\); allowed: \(2,\) for this batch, \(1,\) or \(\)"),
         ("column", torch.zeros(2, 1), r"timesteps has shape \(2, 1\)"),
         ("boolean", torch.tensor([True, False]), "timesteps has dtype torch.bool"),
         ("complex", torch.zeros(2, dtype=torch.complex64), "timesteps has dtype torch.complex64"),

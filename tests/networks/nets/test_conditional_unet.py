@@ -10,8 +10,10 @@ import torch
 from monai.inferers import DiffusionInferer
 from monai.networks.schedulers import DDPMScheduler
 from parameterized import parameterized
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from monai_cdiff.networks.blocks import SelfAttentionBlock
 from monai_cdiff.networks.nets import UNET_SIZES, ConditionalUNet, UNetSize
 
 
@@ -114,18 +116,26 @@ def test_both_input_channels_matter():
         assert (net(changed) - net(x)).abs().max() > 1e-3
 
 
-def test_skip_connections_reach_the_output():
-    # Without its coarse levels the net is blind beyond a few pixels; without its skips it knows no single pixel.
-    net, x = make_net(), torch.randn(1, 2, 16, 16)
-    reference = net(x)
-    for level in range(2):
-        net = make_net()
-        width = net.config.channels[level]
-        for stage in net.decoder[level]:
-            with torch.no_grad():
-                stage.residual.conv1.weight[:, width:] = 0
-                stage.residual.shortcut.weight[:, width:] = 0
-        assert (net(x) - reference).abs().max() > 1e-3
+def test_two_levels_written_out():
+    net, x = make_net(attention_levels=(False, True)), torch.randn(2, 2, 12, 16)
+    embedding = net.time_embedding(torch.tensor([3.0, 70.0]))
+    (enc0,), (enc1,), (mid0, mid1) = net.encoder[0], net.encoder[1], net.middle
+    (dec0a, dec0b), (dec1a, dec1b) = net.decoder
+
+    stem = net.conv_in(F.pixel_unshuffle(x, 2))
+    fine = enc0.residual(stem, embedding)
+    down = net.downsamples[0](fine)
+    coarse = enc1.attention(enc1.residual(down, embedding))
+    h = mid0.attention(mid0.residual(coarse, embedding))
+    h = mid1.residual(h, embedding)
+    h = dec1a.attention(dec1a.residual(torch.cat([h, coarse], dim=1), embedding))
+    h = dec1b.attention(dec1b.residual(torch.cat([h, down], dim=1), embedding))
+    h = net.upsamples[0][1](h.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3))
+    h = dec0a.residual(torch.cat([h, fine], dim=1), embedding)
+    h = dec0b.residual(torch.cat([h, stem], dim=1), embedding)
+    h = net.norm_out(h)
+    expected = F.pixel_shuffle(net.conv_out(h * h.sigmoid()), 2)
+    torch.testing.assert_close(net(x, timesteps=torch.tensor([3, 70])), expected, atol=1e-5, rtol=1e-5)
 
 
 @parameterized.expand([("plain", {}), ("attention", {"attention_levels": (False, True)}), ("3d", {"spatial_dims": 3})])
@@ -239,6 +249,9 @@ def test_documented_size_table(size):
     assert config.space_to_depth == int(stem)
     levels = [f"level {i + 1}" for i, attends in enumerate(config.attention_levels) if attends]
     assert (levels or ["none"]) == [attention]
+    attending = [name for name, module in net.named_modules() if isinstance(module, SelfAttentionBlock)]
+    assert any(name.startswith("middle.0") for name in attending) == (attention != "none")
+    assert not any(name.startswith("middle.1") for name in attending)
 
 
 def test_table_documents_every_size():
@@ -246,19 +259,21 @@ def test_table_documents_every_size():
 
 
 def test_overrides_replace_single_entries():
-    net = ConditionalUNet(2, 3, 2, "small", channels=(32, 48), num_res_blocks=(1, 2), attention_levels=[False, True])
+    net = ConditionalUNet(2, 3, 2, "small", channels=[32, 64], num_res_blocks=(1, 2), attention_levels=[False, True])
     assert (net.spatial_dims, net.in_channels, net.out_channels, net.size) == (2, 3, 2, "small")
+    small = UNET_SIZES["small"]
     assert net.config == UNetSize(
-        channels=(32, 48),
+        channels=(32, 64),
         num_res_blocks=(1, 2),
         attention_levels=(False, True),
-        space_to_depth=2,
-        num_head_channels=UNET_SIZES["small"].num_head_channels,
-        norm_num_groups=UNET_SIZES["small"].norm_num_groups,
+        space_to_depth=small.space_to_depth,
+        num_head_channels=small.num_head_channels,
+        norm_num_groups=small.norm_num_groups,
     )
     assert [len(stages) for stages in net.encoder] == [1, 2]
     assert [len(stages) for stages in net.decoder] == [2, 3]
-    assert UNET_SIZES["small"].channels != (32, 48)
+    assert net(torch.randn(1, 3, 9, 6)).shape == (1, 2, 9, 6)
+    assert ConditionalUNet(2, 1, 1, "small", num_res_blocks=2).config.num_res_blocks == (2, 2, 2)
 
 
 @parameterized.expand(

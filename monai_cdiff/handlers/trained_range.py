@@ -1,0 +1,55 @@
+"""A warning where a restoration leaves what the network was trained on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from ignite.engine import Engine, Events
+from monai.utils.enums import CommonKeys
+
+from ..utils import check_number
+
+__all__ = ["TrainedRangeHandler"]
+
+logger = logging.getLogger(__name__)
+
+
+class TrainedRangeHandler:
+    """Warns where factor or voxel size are outside the training's, naming both.
+
+    Args:
+        trained: settings of the checkpoint, with ``factor`` and ``spacing_range``.
+        factor: the factor to restore by.
+        tolerance: relative distance from the trained range that is still taken as inside.
+    """
+
+    def __init__(self, trained: Mapping[str, Any], factor: float, tolerance: float = 0.05) -> None:
+        self.trained = trained
+        self.factor = check_number("factor", factor, 1, open_low=True)
+        self.tolerance = check_number("tolerance", tolerance, 0)
+
+    def attach(self, engine: Engine) -> None:
+        """Look at the factor when ``engine`` starts and at the voxel size of every image."""
+        engine.add_event_handler(Events.STARTED, self.check_factor)
+        engine.add_event_handler(Events.GET_BATCH_COMPLETED, self.check_spacing)
+
+    def check_factor(self, engine: Engine) -> None:
+        """Compare the factor with the trained one."""
+        known = float(self.trained["factor"])
+        if not self._inside(self.factor, known, known):
+            logger.warning(f"factor={self.factor:g}, but the network was trained for factor {known:g}.")
+
+    def check_spacing(self, engine: Engine) -> None:
+        """Compare the voxel size of the images of a batch, on the fine grid, with the trained range."""
+        ranges = self.trained["spacing_range"]
+        for pixdim in engine.state.batch[CommonKeys.IMAGE].pixdim:  # a batch has a list of them
+            sizes = pixdim.tolist()
+            if not all(self._inside(size, low, high) for size, (low, high) in zip(sizes, ranges)):
+                asked = " x ".join(f"{size:.3g}" for size in sizes)
+                known = " x ".join(f"{low:.3g}-{high:.3g}" for low, high in ranges)
+                logger.warning(f"restored voxel size {asked} mm, but the network was trained on {known} mm.")
+
+    def _inside(self, value: float, low: float, high: float) -> bool:
+        return low * (1 - self.tolerance) <= value <= high * (1 + self.tolerance)

@@ -138,7 +138,8 @@ class RestorationInferer(Inferer):
     def _restore_items(self, items: torch.Tensor, network: Any, keys: list, args: tuple, kwargs: dict) -> torch.Tensor:
         from tqdm import tqdm
 
-        device = next(iter(network.parameters())).device if isinstance(network, torch.nn.Module) else items.device
+        weights = network.parameters() if isinstance(network, torch.nn.Module) else ()
+        device = next(iter(weights), items).device
         whole_chain = self.scheduler.num_train_timesteps
         self.scheduler.set_timesteps(whole_chain if self.output == "mean" else self.num_inference_steps)
         batches = range(0, len(items), self.batch_size)

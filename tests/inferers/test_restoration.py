@@ -1,0 +1,129 @@
+"""Restoration by sampling, with the schedulers of the package and MONAI's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from contracts.inferer_contract import InfererContract, Pointwise, images
+from monai.engines import SupervisedEvaluator
+from monai.inferers import SlidingWindowInferer
+from monai.networks.schedulers import DDIMScheduler as MonaiDDIMScheduler
+from monai.networks.schedulers import DDPMScheduler as MonaiDDPMScheduler
+
+from monai_cdiff.inferers import RestorationInferer
+from monai_cdiff.networks import Parameterization
+from monai_cdiff.networks.nets import ConditionalUNet
+from monai_cdiff.networks.schedulers import DDIMScheduler, DDPMScheduler
+
+RESIDUAL = Parameterization("v_prediction", "residual", residual_scale=3.0)
+
+
+class TestRestorationInferer(InfererContract):
+    @staticmethod
+    def make(**kwargs: Any) -> RestorationInferer:
+        return RestorationInferer(DDPMScheduler(), num_inference_steps=3, **kwargs)
+
+
+class TestRestorationInfererOfTheResidual(InfererContract):
+    @staticmethod
+    def make(**kwargs: Any) -> RestorationInferer:
+        scheduler = DDIMScheduler(prediction_type="v_prediction")
+        return RestorationInferer(scheduler, num_inference_steps=2, parameterization=RESIDUAL, **kwargs)
+
+
+class TestRestorationInfererWithMonaisScheduler(InfererContract):
+    @staticmethod
+    def make(**kwargs: Any) -> RestorationInferer:
+        scheduler = MonaiDDPMScheduler(num_train_timesteps=20)
+        return RestorationInferer(scheduler, num_inference_steps=20, **kwargs)
+
+
+def test_a_perfect_network_restores_the_image() -> None:
+    """Fed the exact v of a known original, every sampler must return that original."""
+    original, condition = images(2, 1, 8, 8), images(2, 1, 8, 8, seed=1)
+    scheduler = DDIMScheduler(prediction_type="v_prediction")
+
+    def network(x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        x0 = RESIDUAL.encode(original, condition)
+        alpha_bar = scheduler.alpha_bar(timesteps).float().view(-1, 1, 1, 1)
+        eps = (x[:, :1] - alpha_bar.sqrt() * x0) / (1 - alpha_bar).sqrt()
+        return alpha_bar.sqrt() * eps - (1 - alpha_bar).sqrt() * x0
+
+    for output in ("sample", "mean"):
+        restore = RestorationInferer(scheduler, 4, parameterization=RESIDUAL, output=output)
+        torch.testing.assert_close(restore(condition, network), original, rtol=1e-4, atol=1e-4)
+
+
+def test_bounds_keep_the_image_in_its_range() -> None:
+    restore = RestorationInferer(DDIMScheduler(prediction_type="v_prediction"), 2, parameterization=RESIDUAL)
+    restored = restore(images(1, 1, 8, 8), lambda x, timesteps: 100 * torch.ones_like(x[:, :1]))
+    assert restored.min() >= -1 - 1e-6 and restored.max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize(("output", "kwargs", "calls"), [("mean", {}, 1), ("sample", {}, 3), ("average", {"num_samples": 4}, 12)])
+def test_network_calls(output: str, kwargs: dict[str, Any], calls: int) -> None:
+    network = Pointwise()
+    RestorationInferer(DDPMScheduler(), 3, output=output, **kwargs)(images(2, 1, 6, 5), network)
+    assert network.calls == calls
+
+
+def test_average_begins_with_the_sample_and_is_the_mean_of_its_samples() -> None:
+    inputs = images(1, 1, 6, 5)
+    sample = RestorationInferer(DDPMScheduler(), 3)(inputs, Pointwise())
+    assert torch.equal(RestorationInferer(DDPMScheduler(), 3, output="average")(inputs, Pointwise()), sample)
+    many = RestorationInferer(DDPMScheduler(), 3, output="average", num_samples=64)(inputs, Pointwise())
+    assert many.std() < sample.std()
+
+
+def real_network(spatial_dims: int = 2) -> ConditionalUNet:
+    torch.manual_seed(0)
+    network = ConditionalUNet(spatial_dims, in_channels=2, out_channels=1, size="tiny").eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return network
+
+
+@pytest.mark.parametrize(("amp", "tolerance"), [(False, 1e-4), (True, 5e-2)])
+def test_real_network_over_batch_sizes(amp: bool, tolerance: float) -> None:
+    network, inputs = real_network(), images(5, 1, 18, 15)
+    one, five = (RestorationInferer(DDPMScheduler(), 3, batch_size=n, amp=amp)(inputs, network) for n in (1, 5))
+    torch.testing.assert_close(one, five, rtol=0, atol=tolerance)
+
+
+def test_stands_for_simple_inferer_in_an_evaluator() -> None:
+    data = [{"image": images(2, 1, 9, 8), "label": images(2, 1, 9, 8)}]
+    restore = RestorationInferer(DDPMScheduler(), 2)
+    evaluator = SupervisedEvaluator(torch.device("cpu"), data, real_network(), inferer=restore, decollate=False)
+    evaluator.run()
+    assert torch.equal(evaluator.state.output["pred"], restore(data[0]["image"], real_network()))
+
+
+def test_nests_in_sliding_window_inferer() -> None:
+    restore, network = RestorationInferer(DDPMScheduler(), 2), real_network()
+    window = SlidingWindowInferer(roi_size=(16, 16), overlap=0.25)
+    assert window(images(1, 1, 40, 33), lambda patch: restore(patch, network)).shape == (1, 1, 40, 33)
+
+
+def test_monais_ddim_is_accepted() -> None:
+    restore = RestorationInferer(MonaiDDIMScheduler(num_train_timesteps=50), 5)
+    assert torch.isfinite(restore(images(2, 1, 6, 5), Pointwise())).all()
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"num_inference_steps": 0}, "num_inference_steps=0 must be a whole number, from 1 to 2000"),
+        ({"num_inference_steps": 2001}, "num_inference_steps=2001 must be"),
+        ({"output": "median"}, "output='median' is not supported; allowed: 'sample', 'mean', 'average'"),
+        ({"num_samples": 0, "output": "average"}, "num_samples=0 must be a whole number, at least 1"),
+        ({"num_samples": 2}, "num_samples=2 needs output='average'"),
+        ({"seed": -1}, "seed=-1 must be a whole number, at least 0"),
+        ({"batch_size": 0}, "batch_size=0 must be"),
+        ({"parameterization": RESIDUAL}, "scheduler.prediction_type='epsilon' differs"),
+    ],
+)
+def test_wrong_arguments(kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RestorationInferer(DDPMScheduler(), **{"num_inference_steps": 2, **kwargs})

@@ -1,0 +1,121 @@
+"""Checkpoints: what they hold, what they refuse, and that a resumed run is the run that never stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from contracts.small_training import make_trainer
+from ignite.engine import Events
+
+from monai_cdiff.handlers import (
+    CheckpointHandler,
+    ExponentialMovingAverage,
+    load_network,
+    read_checkpoint,
+    trained_settings,
+    write_checkpoint,
+)
+from monai_cdiff.networks import Parameterization
+from monai_cdiff.networks.nets import ConditionalUNet
+from monai_cdiff.networks.schedulers import DDPMScheduler
+
+SETTINGS = {"task": "sr", "factor": 4.0}
+
+
+def train(folder: Path, max_iterations: int, resume: Any = False, interval: int = 100, stop: int | None = None) -> Any:
+    trainer = make_trainer(max_iterations, optimizer=torch.optim.AdamW)
+    ema = ExponentialMovingAverage(trainer.network, decay=0.9)
+    ema.attach(trainer)
+    objects = {
+        "network": trainer.network,
+        "ema": ema,
+        "optimizer": trainer.optimizer,
+        "scheduler": trainer.inferer.scheduler,
+        "parameterization": trainer.inferer.parameterization,
+    }
+    CheckpointHandler(folder, objects, SETTINGS, interval=interval, resume=resume).attach(trainer)
+    if stop is not None:
+        trainer.add_event_handler(Events.ITERATION_COMPLETED(once=stop), lambda engine: engine.terminate())
+    trainer.run()
+    return trainer, ema
+
+
+def test_resumed_training_ends_with_the_same_bits(tmp_path: Path) -> None:
+    whole, whole_ema = train(tmp_path / "whole", 8)
+    train(tmp_path / "parts", 8, stop=4)
+    parts, parts_ema = train(tmp_path / "parts", 8, resume="true")
+    assert parts.state.iteration == 8
+    for one, two in zip(
+        [*whole.network.state_dict().values(), *whole_ema.state_dict().values()],
+        [*parts.network.state_dict().values(), *parts_ema.state_dict().values()],
+    ):
+        assert torch.equal(one, two)
+    saved = [read_checkpoint(tmp_path / name / "checkpoints" / "model.pt")["network"] for name in ("whole", "parts")]
+    assert all(torch.equal(saved[0][key], saved[1][key]) for key in saved[0])
+
+
+def test_what_it_holds(tmp_path: Path) -> None:
+    _, ema = train(tmp_path, 2)
+    content = read_checkpoint(tmp_path / "checkpoints" / "checkpoint.pt")
+    needed = {"network", "ema", "optimizer", "grad_scaler", "scheduler", "parameterization", "rng", "iteration"}
+    assert needed <= set(content) and content["iteration"] == 2
+    model = tmp_path / "checkpoints" / "model.pt"
+    assert trained_settings(model) == {**SETTINGS, "parameterization": Parameterization().state_dict()}
+    network = ConditionalUNet(2, in_channels=2, out_channels=1, size="tiny")
+    load_network(network, model, {"scheduler": DDPMScheduler(), "parameterization": Parameterization()})
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), ema.module.parameters()))
+    assert not network.training
+
+
+def test_an_earlier_training_is_moved_aside(tmp_path: Path) -> None:
+    train(tmp_path, 2)
+    before = (tmp_path / "checkpoints" / "model.pt").read_bytes()
+    train(tmp_path, 1)
+    assert (tmp_path / "earlier-1" / "checkpoints" / "model.pt").read_bytes() == before
+    assert read_checkpoint(tmp_path / "checkpoints" / "model.pt")["iteration"] == 1
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    write_checkpoint({"network": {}, "settings": {}}, path)
+    before = path.read_bytes()
+    with pytest.raises(Exception, match="pickle"):
+        write_checkpoint({"network": lambda: None, "settings": {}}, path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("network", "objects", "message"),
+    [
+        ({"channels": (16, 48)}, {}, "of another architecture: .* tensors differ, the first is .*: saved .*configured"),
+        ({}, {"scheduler": DDPMScheduler(num_train_timesteps=100)}, "noise schedule differs: saved T=2000.*T=100"),
+        ({}, {"parameterization": Parameterization("sample")}, "parameterization differs: saved .*'epsilon'"),
+    ],
+)
+def test_refusals(tmp_path: Path, network: dict[str, Any], objects: dict[str, Any], message: str) -> None:
+    train(tmp_path, 1)
+    net = ConditionalUNet(2, in_channels=2, out_channels=1, size="tiny", **network)
+    with pytest.raises(ValueError, match=message):
+        load_network(net, tmp_path / "checkpoints" / "model.pt", objects)
+
+
+def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="does not exist; found there: none"):
+        read_checkpoint(tmp_path / "model.pt")
+    (tmp_path / "model.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="cannot be read as weights"):
+        read_checkpoint(tmp_path / "model.pt")
+    torch.save({"state_dict": {}}, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="is not a checkpoint of monai_cdiff"):
+        read_checkpoint(tmp_path / "model.pt")
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="resume=True: there is no checkpoint"):
+        train(tmp_path, 1, resume=True)
+    train(tmp_path, 1, resume="false")
+    with pytest.raises(ValueError, match="holds weights only; resume from a checkpoint.pt"):
+        train(tmp_path, 1, resume=str(tmp_path / "checkpoints" / "model.pt"))

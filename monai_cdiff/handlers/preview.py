@@ -21,7 +21,7 @@ TITLE_HEIGHT = 16
 
 
 class PreviewHandler:
-    """Saves a comparison picture of the first items of an evaluator, each time it has run.
+    """Saves a comparison picture of some items of an evaluator, each time it has run.
 
     The evaluator decollates its output: a list of dictionaries with ``image`` (degraded), ``pred`` and ``label``, in
     which black is 0 and white is 1. Noise comes from fixed keys, so pictures of different times differ by the network alone.
@@ -30,6 +30,7 @@ class PreviewHandler:
         path: the picture's file; ``{step}`` in it is replaced by what ``step`` returns.
         step: number of the picture, for example the training's iteration.
         max_rows: most items shown.
+        stride: show every n-th item, from the middle of the first n.
         titles: a title for each column.
     """
 
@@ -38,23 +39,33 @@ class PreviewHandler:
         path: str | Path,
         step: Callable[[], int] = lambda: 0,
         max_rows: int = 4,
+        stride: int = 1,
         titles: Sequence[str] = COLUMNS,
     ) -> None:
         self.path = str(path)
         self.step = step
         self.max_rows = check_integer("max_rows", max_rows, 1)
+        self.stride = check_integer("stride", stride, 1)
         self.titles = tuple(titles)
+        self.seen = 0
         self.rows: list[list[np.ndarray]] = []
 
     def attach(self, engine: Engine) -> None:
         """Collect while ``engine`` runs, save when it has ended."""
-        engine.add_event_handler(Events.STARTED, self.rows.clear)
+        engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
         engine.add_event_handler(Events.COMPLETED, self.save)
 
+    def start(self, engine: Engine) -> None:
+        """Forget the items of the last time."""
+        self.rows.clear()
+        self.seen = 0
+
     def collect(self, engine: Engine) -> None:
-        """Keep the first items."""
-        for item in engine.state.output[: self.max_rows - len(self.rows)]:
+        """Keep every ``stride``-th item."""
+        first = (self.stride // 2 - self.seen) % self.stride
+        self.seen += len(engine.state.output)
+        for item in engine.state.output[first :: self.stride][: self.max_rows - len(self.rows)]:
             shown = [_upright(item[key]) for key in (CommonKeys.IMAGE, CommonKeys.PRED, CommonKeys.LABEL)]
             self.rows.append([*shown, 4 * np.abs(shown[1] - shown[2])])
 

@@ -191,8 +191,14 @@ class RandomContract(TransformContract):
         result = self.make_dictionary(prob=0.0)({"image": image})["image"]
         assert_equal(result.as_tensor(), image.as_tensor())
 
-    def test_probability_is_met(self) -> None:
-        transform = self.make(prob=0.3)
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_result_dtype_does_not_depend_on_the_draw(self, dtype: torch.dtype) -> None:
+        image = make_image(2).to(dtype)
+        assert self.make(prob=0.0)(image).dtype == self.make(prob=1.0)(image).dtype
+
+    @pytest.mark.parametrize("form", ["make", "make_dictionary"])
+    def test_probability_is_met(self, form: str) -> None:
+        transform = getattr(self, form)(prob=0.3)
         done = 0
         for _ in range(400):
             transform.randomize(None)

@@ -97,3 +97,12 @@ def test_warns_outside_the_trained_range(
     TrainedRangeHandler(trained, factor).attach(engine)
     engine.run([list_data_collate([{"image": image}])])
     assert message in caplog.text and (message or not caplog.records)
+
+
+def test_picture_spreads_its_rows_over_the_images(tmp_path: Path) -> None:
+    handler = PreviewHandler(tmp_path / "p.png", max_rows=3, stride=4)
+    handler.start(SimpleNamespace())
+    for batch in (range(0, 5), range(5, 7), range(7, 20)):
+        images = [torch.full((1, 2, 2), n / 20) for n in batch]
+        handler.collect(SimpleNamespace(state=SimpleNamespace(output=[dict.fromkeys(("image", "pred", "label"), i) for i in images])))
+    assert [round(float(row[0][0, 0]) * 20) for row in handler.rows] == [2, 6, 10]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import doctest
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -211,6 +212,12 @@ class TestTensors:
         tolerance = 1e-5 if result.dtype == torch.float32 else torch.finfo(dtype).eps
         torch.testing.assert_close(result.cpu().double(), expected, rtol=tolerance, atol=100 * tolerance)
 
+    @pytest.mark.parametrize("domain", DOMAINS)
+    def test_half_types_are_rounded_once(self, domain: str) -> None:
+        image = noise(1, 1, 20, 20).bfloat16()
+        expected = downsample_upsample(image.float(), 3, domain).bfloat16()
+        torch.testing.assert_close(downsample_upsample(image, 3, domain), expected, rtol=0, atol=0)
+
     def test_input_is_untouched_even_where_nothing_changes(self) -> None:
         image = noise(1, 1, 8, 8)
         for result in (downsample(image, size=(8, 8)), upsample(image, (8, 8), "kspace")):
@@ -281,7 +288,7 @@ class TestErrors:
             upsample(self.image, (15, 32))
 
 
-def _matrix(operation, size: tuple[int, ...]) -> torch.Tensor:
+def _matrix(operation: Callable[[torch.Tensor], torch.Tensor], size: tuple[int, ...]) -> torch.Tensor:
     """The matrix of a linear operation on images of this size."""
     pixels = math.prod(size)
     columns = operation(torch.eye(pixels, dtype=torch.float64).reshape(pixels, 1, *size))

@@ -90,6 +90,7 @@ class TestScaleIntensityPatientwise(InvertibleContract):
         assert_equal(scaled.as_tensor(), torch.full((1, 3, 3), -1.0))
         assert_equal(scale.inverse(scaled).as_tensor(), image)
         other = scale(image + 0.5, reference=image)
+        assert_equal(other.as_tensor(), torch.full((1, 3, 3), -1 + 0.5 * 2), rtol=0, atol=1e-4)
         assert_equal(scale.inverse(other).as_tensor(), image + 0.5, rtol=1e-6, atol=1e-6)
 
     def test_coinciding_percentiles_give_way_to_minimum_and_maximum(self) -> None:

@@ -11,7 +11,7 @@ from .checkpoint import (
     trained_settings,
     write_checkpoint,
 )
-from .ema import ExponentialMovingAverage
+from .ema import EMAHandler, ExponentialMovingAverage
 from .preview import PreviewHandler, save_comparison
 from .progress import ProgressHandler
 from .report import ReportHandler
@@ -19,6 +19,7 @@ from .trained_range import TrainedRangeHandler
 
 __all__ = [
     "CheckpointHandler",
+    "EMAHandler",
     "ExponentialMovingAverage",
     "PreviewHandler",
     "ProgressHandler",

@@ -8,13 +8,13 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..utils import check_number
 
-__all__ = ["ExponentialMovingAverage"]
+__all__ = ["EMAHandler", "ExponentialMovingAverage"]
 
 
 class ExponentialMovingAverage(AveragedModel):
-    """Torch's ``AveragedModel`` as a MONAI handler: updated after every iteration of the engine it is attached to.
+    """Torch's ``AveragedModel`` with the warm-up of the decay that short trainings need.
 
-    The decay grows from 0 as ``(1 + n) / (10 + n)`` to its final value, so that short trainings are averaged too.
+    The decay grows from 0 as ``(1 + n) / (10 + n)`` to its final value, and the first update copies the weights.
 
     Args:
         network: the network in training; with DistributedDataParallel the one inside, the same on every process.
@@ -46,6 +46,17 @@ class ExponentialMovingAverage(AveragedModel):
         """Take the network's present weights into the average."""
         self.update_parameters(self.network[0])
 
+
+class EMAHandler:
+    """Updates an average after every iteration of the engine it is attached to.
+
+    Args:
+        ema: the average.
+    """
+
+    def __init__(self, ema: ExponentialMovingAverage) -> None:
+        self.ema = ema
+
     def attach(self, engine: Engine) -> None:
-        """Update after every iteration of ``engine``."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.update)
+        """Follow the training ``engine``."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.ema.update)

@@ -12,6 +12,7 @@ from ignite.engine import Events
 
 from monai_cdiff.handlers import (
     CheckpointHandler,
+    EMAHandler,
     ExponentialMovingAverage,
     load_network,
     read_checkpoint,
@@ -28,7 +29,7 @@ SETTINGS = {"task": "sr", "factor": 4.0}
 def train(folder: Path, max_iterations: int, resume: Any = False, interval: int = 100, stop: int | None = None) -> Any:
     trainer = make_trainer(max_iterations, optimizer=torch.optim.AdamW)
     ema = ExponentialMovingAverage(trainer.network, decay=0.9)
-    ema.attach(trainer)
+    EMAHandler(ema).attach(trainer)
     objects = {
         "network": trainer.network,
         "ema": ema,

@@ -1,0 +1,217 @@
+"""The super-resolution bundle: its commands, from end to end, on small patients."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from contracts.bundle_commands import AFFINE, BUNDLE, ROOT, SMALL, read_metrics, write_patients
+from monai.bundle import create_workflow, verify_net_in_out
+
+from monai_cdiff.handlers import checkpoint_sha256, read_checkpoint
+
+CONFIGS = BUNDLE / "configs"
+
+
+def config(name: str) -> dict[str, Any]:
+    return json.loads((CONFIGS / f"{name}.json").read_text())
+
+
+def test_training_leaves_what_it_promises(trained: Path) -> None:
+    assert (trained / "checkpoints" / "checkpoint.pt").is_file() and (trained / "comparison.png").is_file()
+    assert list((trained / "previews").glob("*.png")) and list((trained / "tensorboard").iterdir())
+    metrics = read_metrics(trained)
+    model = trained / "checkpoints" / "model.pt"
+    assert metrics["task"] == "sr" and metrics["factor"] == 2.0 and metrics["n_images"] == 4
+    assert metrics["sampler"] == "DDIMScheduler" and metrics["iterations"] == 2
+    assert metrics["checkpoint_sha256"] == checkpoint_sha256(model)
+    assert {"psnr", "ssim", "name"} <= set(metrics["baseline"]) and np.isfinite(metrics["psnr"])
+    assert read_checkpoint(model)["settings"]["spacing_range"] == [[0.5, 0.5], [0.5, 0.5], [3.0, 3.0]]
+
+
+def test_training_says_where_things_lie_and_logs_no_error(trained: Path) -> None:
+    log = (trained / "log.txt").read_text()
+    assert "ERROR" not in log and "Traceback" not in log
+    for text in ("weights:", "numbers:", "picture:", "to restore:", "--network_size tiny", "psnr restored"):
+        assert text in log
+
+
+def test_evaluation_repeats_the_numbers_of_the_training(trained: Path, patients: Path, tmp_path: Path, run: Any) -> None:
+    checkpoint = trained / "checkpoints" / "model.pt"
+    run("run", "evaluate", checkpoint=str(checkpoint), dataset_dir=str(patients), output_dir=str(tmp_path))
+    again, first = read_metrics(tmp_path), read_metrics(trained)
+    for name in ("psnr", "ssim", "brightness_shift", "n_images", "checkpoint_sha256"):
+        assert again[name] == pytest.approx(first[name], abs=2e-5) if name != "checkpoint_sha256" else True
+    assert again["checkpoint_sha256"] == first["checkpoint_sha256"] and len(again["patients"]) == 1
+
+
+def test_inference_writes_a_finer_grid_over_the_same_field(trained: Path, tmp_path: Path, run: Any) -> None:
+    folder = write_patients(tmp_path / "in", count=2, shape=(13, 11, 3))
+    run("run", "inference", checkpoint=str(trained / "checkpoints" / "model.pt"), input_dir=str(folder),
+        output_dir=str(tmp_path / "out"))
+    for n in range(2):
+        low = nibabel.load(folder / f"patient{n}" / "t2.nii.gz")
+        restored = nibabel.load(tmp_path / "out" / f"patient{n}" / "t2_sr.nii.gz")
+        assert restored.shape == (26, 22, 3)
+        np.testing.assert_allclose(restored.affine[:3, :3], AFFINE[:3, :3] * [0.5, 0.5, 1.0])
+        for corner in ([-0.5, -0.5, -0.5], [12.5, 10.5, 2.5]):
+            fine = (np.array(corner) + 0.5) * [2, 2, 1] - 0.5
+            np.testing.assert_allclose(restored.affine @ [*fine, 1], low.affine @ [*corner, 1], atol=1e-5)
+        # two iterations of training change little: stored units and brightness are those of the input
+        assert restored.get_fdata().mean() == pytest.approx(low.get_fdata().mean(), rel=0.05)
+
+
+@pytest.mark.parametrize("place", [ROOT, BUNDLE])
+@pytest.mark.parametrize(("name", "kind"), [("train", "train"), ("inference", "infer"), ("evaluate", "infer")])
+def test_workflow_has_every_property(
+    name: str, kind: str, place: Path, trained: Path, patients: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    overrides: dict[str, Any] = {"dataset_dir": str(patients), "output_dir": str(tmp_path)}
+    if name == "train":
+        overrides |= SMALL
+    else:
+        overrides["checkpoint"] = str(trained / "checkpoints" / "model.pt")
+    if name == "inference":
+        overrides["input_dir"] = str(patients)
+    file = CONFIGS.relative_to(place) / f"{name}.json"
+    workflow = create_workflow(config_file=str(file), workflow_type=kind, **overrides)
+    assert workflow.check_properties() == []
+    assert workflow.bundle_root == str(BUNDLE) and workflow.version == "0.1.0"
+
+
+def test_network_fits_its_metadata() -> None:
+    verify_net_in_out("network_def", meta_file=str(CONFIGS / "metadata.json"), config_file=str(CONFIGS / "train.json"))
+
+
+def test_metadata_keeps_monais_specification() -> None:
+    metadata = config("metadata")
+    needed = {
+        "schema", "version", "changelog", "monai_version", "pytorch_version", "numpy_version", "task",
+        "required_packages_version", "description", "authors", "copyright", "network_data_format", "intended_use",
+    }  # fmt: skip
+    assert needed <= set(metadata) and metadata["version"] in metadata["changelog"]
+    tensor = {"type", "format", "num_channels", "spatial_shape", "dtype", "value_range", "is_patch_data", "channel_def"}
+    for tensors in metadata["network_data_format"].values():
+        for entry in tensors.values():
+            assert tensor <= set(entry) and len(entry["channel_def"]) == entry["num_channels"]
+    trained = {k: v for k, v in config("train")["parameterization"].items() if k != "_target_"}
+    assert metadata["parameterization"] == trained
+
+
+def test_configurations_agree_where_they_say_the_same() -> None:
+    train, evaluate, inference = config("train"), config("evaluate"), config("inference")
+    for name in ("task", "sampler", "network_def", "num_inference_steps"):
+        assert train[name] == evaluate[name] == inference[name], name
+    for name in ("preprocessing", "postprocessing", "datalist", "source", "facts", "titles"):
+        own = train["validate"][name] if name == "postprocessing" else train[name]
+        assert own == evaluate[name], name
+
+
+@pytest.mark.parametrize("name", ["train", "inference", "evaluate", "metadata"])
+def test_links_beside_the_folder_of_configurations(name: str) -> None:
+    link = BUNDLE / f"{name}.json"
+    assert link.is_symlink() and str(link.readlink()) == f"configs/{name}.json"
+
+
+def test_the_paper_to_the_letter(patients: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
+    short = {"sampler__num_train_timesteps": 8, "scheduler__num_train_timesteps": 8, "num_inference_steps": 8}
+    overrides = {**SMALL, **short, "image_size": 16, "dataset_dir": str(patients), "output_dir": str(tmp_path)}
+    run("training", "train", "paper", **overrides)
+    settings = read_checkpoint(tmp_path / "checkpoints" / "model.pt")
+    assert settings["parameterization"]["prediction_type"] == "epsilon" and settings["parameterization"]["target"] == "image"
+    assert settings["settings"]["normalisation"] == {"lower": 0, "upper": 100, "ref_key": "image"}
+    assert read_metrics(tmp_path)["sampler"] == "DDPMScheduler"
+
+
+def test_paper_overlay_holds_the_papers_numbers() -> None:
+    paper, train = config("paper"), config("train")
+    assert paper["learning_rate"] == 1e-4 and paper["max_iterations"] == 200_000 and paper["image_size"] == 128
+    assert paper["num_inference_steps"] == paper["sampler"]["num_train_timesteps"] == 2000
+    assert train["scheduler"]["num_train_timesteps"] == 2000 and paper["sampler"]["variance_type"] == "fixed_large"
+
+
+def test_three_dimensions_by_one_override(patients: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
+    run("training", "train", dataset_dir=str(patients), output_dir=str(tmp_path), spatial_dims=3, **SMALL)
+    assert read_metrics(tmp_path)["n_images"] == 1
+    weights = read_checkpoint(tmp_path / "checkpoints" / "model.pt")["network"]
+    assert any(tensor.ndim == 5 for tensor in weights.values())
+
+
+BAD = [
+    ({"dataset_dir": "/nowhere"}, "dataset_dir='/nowhere' does not exist"),
+    ({"dataset_dir": "{empty}"}, "holds no images"),
+    ({"dataset_dir": "{gone}"}, "names 3 files, of which 1 do not exist: .*gone.nii.gz"),
+    ({"dataset_dir": "{mixed}"}, "images of two and of three dimensions are mixed"),
+    ({"dataset_dir": "{nan}"}, "holds 7 NaN or infinite values"),
+    ({"factor": 1.0}, "factor=1.0 must be a finite number, more than 1"),
+    ({"factor": 0.5}, "factor=0.5 must be"),
+    ({"network_size": "huge"}, "size='huge' is not supported; allowed: 'paper', 'base', 'small', 'tiny'"),
+    ({"resume": True}, "resume=True: there is no checkpoint"),
+    ({"resume": "{nowhere}"}, "there is no checkpoint .* to resume from"),
+    ({"num_inference_steps": 5000}, "num_inference_steps=5000 must be a whole number, from 1 to 2000"),
+    ({"batch_size": 0}, "batch_size=0 must be a whole number, at least 1"),
+    ({"amp": "maybe"}, "amp='maybe' is not supported; allowed: true, false"),
+]
+
+
+@pytest.fixture(scope="module")
+def bad_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Data sets with one thing wrong each, by name."""
+    root = tmp_path_factory.mktemp("bad")
+    (root / "empty").mkdir()
+    files = [str(p) for p in sorted(write_patients(root / "whole").rglob("*.nii.gz"))]
+    lists = {"training": files[:1], "validation": files[1:2], "test": [str(root / "gone.nii.gz")]}
+    (root / "gone.json").write_text(json.dumps({k: [{"image": f, "subject": f} for f in v] for k, v in lists.items()}))
+    write_patients(root / "mixed", count=2)
+    write_patients(root / "mixed" / "flat", count=1, shape=(24, 20))
+    (root / "mixed" / "flat" / "patient0").rename(root / "mixed" / "patient9")
+    (root / "mixed" / "flat").rmdir()
+    volume = np.ones((24, 20, 4), np.float32).cumsum(axis=0)
+    volume[0, :7, 0] = np.nan
+    for path in write_patients(root / "nan").rglob("*.nii.gz"):
+        nibabel.save(nibabel.Nifti1Image(volume, AFFINE), path)
+    return {"empty": str(root / "empty"), "gone": str(root / "gone.json"), "mixed": str(root / "mixed"),
+            "nan": str(root / "nan"), "nowhere": str(root / "nowhere.pt")}
+
+
+@pytest.mark.parametrize(("wrong", "message"), BAD)
+def test_bad_input_ends_before_training(
+    wrong: dict[str, Any], message: str, bad_data: dict[str, str], patients: Path, tmp_path: Path, run: Any
+) -> None:
+    values = {k: v.format(**bad_data) if isinstance(v, str) else v for k, v in wrong.items()}
+    overrides = {**SMALL, "dataset_dir": str(patients), "output_dir": str(tmp_path / "out"), **values}
+    with pytest.raises(Exception) as caught:  # noqa: B017
+        run("training", "train", **overrides)
+    causes = []
+    error: BaseException | None = caught.value
+    while error is not None:
+        causes.append(str(error))
+        error = error.__cause__
+    assert re.search(message, causes[-1]), causes[-1]
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"network_size": "small"}, "is of another architecture"),
+        ({"scheduler__beta_end": 0.03}, "noise schedule differs"),
+        ({"parameterization__residual_scale": 2.0}, "parameterization differs"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_leaves_everything_as_it_was(
+    changed: dict[str, Any], message: str, trained: Path, patients: Path, run: Any
+) -> None:
+    before = {p: p.read_bytes() for p in trained.rglob("*.pt")}
+    overrides = {**SMALL, "max_iterations": 3, "resume": True, "dataset_dir": str(patients), **changed}
+    with pytest.raises(RuntimeError) as caught:
+        run("training", "train", output_dir=str(trained), **overrides)
+    assert message in str(caught.value.__cause__)
+    assert {p: p.read_bytes() for p in trained.rglob("*.pt")} == before

@@ -7,7 +7,7 @@ from .dicom_reader import DicomSeriesReader
 from .dicom_series import DicomError, SeriesInfo, read_series, scan_series, select_series
 from .inputs import list_inputs, output_name
 from .items import ItemDataset, spacing_range
-from .keyed import IterationSampler, KeyedDataset
+from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
 from .sample import prepare_sample_data
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "IterationSampler",
     "KeyedDataset",
     "SeriesInfo",
+    "ignore_interrupt",
     "list_inputs",
     "make_datalist",
     "output_name",

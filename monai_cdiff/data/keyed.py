@@ -7,6 +7,7 @@ what was drawn before plays a part.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -18,7 +19,7 @@ from torch.utils.data import Dataset, Sampler
 
 from ..utils import check_integer, derive_seed
 
-__all__ = ["IterationSampler", "KeyedDataset"]
+__all__ = ["IterationSampler", "KeyedDataset", "ignore_interrupt"]
 
 
 class KeyedDataset(Dataset):
@@ -112,3 +113,8 @@ class IterationSampler(Sampler[list[int]]):
 
     def __len__(self) -> int:
         return self.num_iterations
+
+
+def ignore_interrupt(worker_id: int) -> None:
+    """``worker_init_fn`` for a ``DataLoader``: leave Ctrl-C, which a terminal sends to all, to the main process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -74,6 +74,13 @@ UNET_SIZES: Mapping[str, UNetSize] = MappingProxyType(
 )
 
 
+def _per_level(value: Sequence[Any] | Any | None, preset: tuple[Any, ...], levels: int) -> tuple[Any, ...]:
+    """One value per level: as given, or one for all, or those of the size, which fit any depth where all are equal."""
+    if value is None:
+        return preset[:1] * levels if len(set(preset)) == 1 else preset
+    return tuple(value) if isinstance(value, Sequence) else (value,) * levels
+
+
 class _Stage(nn.Module):
     """A residual block, after joining it with a skip connection if one is given, and attention if asked for."""
 
@@ -120,8 +127,9 @@ class ConditionalUNet(nn.Module):
         size: a row of the table above; the other arguments replace single entries of it.
         channels: width of each level, the finest first.
         num_res_blocks: residual blocks of each level on the way down (the way up has one more); one number for all.
-        attention_levels: for each level, whether self-attention follows its blocks. Where any does, it does so in the
-            middle too. Attention looks at all positions: cost and memory grow with the square of their number.
+        attention_levels: for each level, whether self-attention follows its blocks; one value for all. Where any does,
+            the middle has it too. Its cost grows with the square of the number of positions. For ``paper`` and
+            ``base`` it must be given together with ``channels`` of another length.
         space_to_depth: side of the patch that the stem folds into channels; 1 for none.
         num_head_channels: channels of one attention head.
         norm_num_groups: groups of each normalisation; divides each of ``channels``.
@@ -147,7 +155,7 @@ class ConditionalUNet(nn.Module):
         size: str = "base",
         channels: Sequence[int] | None = None,
         num_res_blocks: Sequence[int] | int | None = None,
-        attention_levels: Sequence[bool] | None = None,
+        attention_levels: Sequence[bool] | bool | None = None,
         space_to_depth: int | None = None,
         num_head_channels: int | None = None,
         norm_num_groups: int | None = None,
@@ -161,17 +169,15 @@ class ConditionalUNet(nn.Module):
         self.size = check_option("size", size, UNET_SIZES)
         preset = UNET_SIZES[self.size]
         channels = preset.channels if channels is None else tuple(channels)
-        if num_res_blocks is not None and not isinstance(num_res_blocks, Sequence):
-            num_res_blocks = (num_res_blocks,) * len(channels)
-        given: dict[str, Any] = {
+        overrides: dict[str, Any] = {
             "channels": channels,
-            "num_res_blocks": None if num_res_blocks is None else tuple(num_res_blocks),
-            "attention_levels": None if attention_levels is None else tuple(attention_levels),
+            "num_res_blocks": _per_level(num_res_blocks, preset.num_res_blocks, len(channels)),
+            "attention_levels": _per_level(attention_levels, preset.attention_levels, len(channels)),
             "space_to_depth": space_to_depth,
             "num_head_channels": num_head_channels,
             "norm_num_groups": norm_num_groups,
         }
-        self.config = replace(preset, **{name: value for name, value in given.items() if value is not None})
+        self.config = replace(preset, **{name: value for name, value in overrides.items() if value is not None})
         self.dropout = check_number("dropout", dropout, low=0.0, high=1.0)
         self.use_checkpoint = bool(use_checkpoint)
         self._build()
@@ -204,6 +210,8 @@ class ConditionalUNet(nn.Module):
         self.conv_out = conv(widths[0], self.out_channels * patch, kernel_size=3, padding=1)
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)
+        if self.spatial_dims == 2:
+            self.to(memory_format=torch.channels_last)  # the layout that bfloat16 convolutions are fast in
 
     def _level(self, level: int, is_decoder: bool) -> nn.ModuleList:
         config = self.config

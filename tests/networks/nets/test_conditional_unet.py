@@ -273,7 +273,16 @@ def test_overrides_replace_single_entries():
     assert [len(stages) for stages in net.encoder] == [1, 2]
     assert [len(stages) for stages in net.decoder] == [2, 3]
     assert net(torch.randn(1, 3, 9, 6)).shape == (1, 2, 9, 6)
+
+
+def test_one_value_serves_all_levels():
+    deeper = {"channels": (16, 16, 32)}
     assert ConditionalUNet(2, 1, 1, "small", num_res_blocks=2).config.num_res_blocks == (2, 2, 2)
+    assert ConditionalUNet(2, 1, 1, "tiny", attention_levels=True).config.attention_levels == (True, True)
+    config = ConditionalUNet(2, 1, 1, "tiny", **deeper).config
+    assert config.num_res_blocks == (1, 1, 1) and config.attention_levels == (False, False, False)
+    with pytest.raises(ValueError, match="attention_levels=.* needs one value for each of the 3 channels"):
+        ConditionalUNet(2, 1, 1, "base", **deeper)
 
 
 @parameterized.expand(

@@ -139,9 +139,7 @@ def _refuse_gaps(depth: np.ndarray, gaps: np.ndarray) -> None:
     counts = np.rint(gaps / unit).astype(int)
     if np.abs(gaps - counts * unit).max() <= max(0.01, 0.01 * unit) * counts.max():
         holes = [
-            f"{n - 1} between {low:.2f} and {high:.2f} mm"
-            for n, low, high in zip(counts, depth, depth[1:])
-            if n > 1
+            f"{n - 1} between {low:.2f} and {high:.2f} mm" for n, low, high in zip(counts, depth, depth[1:]) if n > 1
         ]
         raise DicomError(
             f"{int((counts - 1).sum())} slice(s) missing from a stack with a step of {unit:.3g} mm, along the normal: "

@@ -119,9 +119,7 @@ def matching_series(
     ]
 
 
-def select_series(
-    series: Sequence[SeriesInfo], description: str | None = None, plane: str | None = None
-) -> SeriesInfo:
+def select_series(series: Sequence[SeriesInfo], description: str | None = None, plane: str | None = None) -> SeriesInfo:
     """The one series that matches; none or several is an error, never a guess.
 
     Args:

@@ -50,9 +50,7 @@ def find_items(folder: Path, series: str | None = None, plane: str | None = None
     return items
 
 
-def dicom_item(
-    found: Sequence[SeriesInfo], where: str, series: str | None = None, plane: str | None = None
-) -> Item:
+def dicom_item(found: Sequence[SeriesInfo], where: str, series: str | None = None, plane: str | None = None) -> Item:
     """The item of the one series among ``found`` that matches.
 
     Raises:

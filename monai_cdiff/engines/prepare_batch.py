@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,11 +40,7 @@ class ConditionalDiffusionPrepareBatch(DiffusionPrepareBatch):
     """
 
     def __init__(
-        self,
-        scheduler: Scheduler,
-        parameterization: Parameterization,
-        condition_name: str = "condition",
-        seed: int = 0,
+        self, scheduler: Scheduler, parameterization: Parameterization, condition_name: str = "condition", seed: int = 0
     ) -> None:
         super().__init__(scheduler.num_train_timesteps, condition_name)
         parameterization.check_scheduler(scheduler)
@@ -61,7 +57,7 @@ class ConditionalDiffusionPrepareBatch(DiffusionPrepareBatch):
     ) -> tuple[torch.Tensor, torch.Tensor, tuple, dict]:
         """Returns image, target, positional and keyword arguments of the inferer, all on ``device``."""
         image = _to(batchdata[CommonKeys.IMAGE], device, non_blocking, **kwargs)
-        condition = _to(batchdata[self.condition_name], device, non_blocking, **kwargs)
+        condition = _to(batchdata[str(self.condition_name)], device, non_blocking, **kwargs)
         generators = None
         if "position" in batchdata:
             generators = item_generators(self.seed, [f"noise:{int(position)}" for position in batchdata["position"]])
@@ -72,7 +68,7 @@ class ConditionalDiffusionPrepareBatch(DiffusionPrepareBatch):
         return image, target, (), {"noise": noise, "timesteps": timesteps, "condition": condition}
 
     def _draw_timesteps(self, count: int, generators: list[torch.Generator] | None) -> torch.Tensor:
-        sources = generators or [None] * count
+        sources: Sequence[torch.Generator | None] = generators or [None] * count
         draws = [torch.randint(0, self.num_train_timesteps, (1,), generator=source) for source in sources]
         return torch.cat(draws)
 

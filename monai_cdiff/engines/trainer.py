@@ -70,7 +70,9 @@ class DiffusionTrainer(SupervisedTrainer):
         if self.interrupted:
             raise SystemExit(130)
 
-    def _iteration(self, engine: DiffusionTrainer, batchdata: dict[str, torch.Tensor]) -> dict:  # type: ignore[override]
+    def _iteration(  # type: ignore[override]
+        self, engine: DiffusionTrainer, batchdata: dict[str, torch.Tensor]
+    ) -> dict:
         inputs, targets, *rest = engine.prepare_batch(
             batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs
         )
@@ -105,9 +107,9 @@ class DiffusionTrainer(SupervisedTrainer):
         self.grad_scaler.update()
 
     def _begin_where_resumed(self, engine: Engine) -> None:
-        sampler = getattr(self.data_loader, "batch_sampler", None)
-        if hasattr(sampler, "set_iteration"):
-            sampler.set_iteration(engine.state.iteration)
+        set_iteration = getattr(getattr(self.data_loader, "batch_sampler", None), "set_iteration", None)
+        if set_iteration is not None:
+            set_iteration(engine.state.iteration)
         if engine.state.iteration >= self.max_iterations:
             logger.info(f"nothing to train: iteration {engine.state.iteration} of {self.max_iterations} was reached.")
             engine.terminate()

@@ -136,8 +136,8 @@ class CheckpointHandler:
 
     Args:
         output_dir: the training's folder.
-        objects: what to save, by name: ``network`` and ``ema`` (needed), ``scheduler`` and ``parameterization`` (checked
-            when loading), optimiser, learning rate
+        objects: what to save, by name: ``network`` and ``ema`` (needed), ``scheduler`` and ``parameterization``
+            (checked when loading), optimiser, learning rate
             scheduler. The trainer's loss scaler is added.
         settings: plain values that say what was trained, for ``trained_settings``.
         interval: iterations between two checkpoints.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from ignite.engine import Engine, Events
 from torch.optim.swa_utils import AveragedModel
@@ -38,7 +40,7 @@ class ExponentialMovingAverage(AveragedModel):
         self.module.eval().requires_grad_(False)
 
     @torch.no_grad()
-    def _average(self, averaged: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor) -> None:
+    def _average(self, averaged: Any, current: Any, count: torch.Tensor | int) -> None:
         decay = min(self.decay, (1 + int(count)) / (10 + int(count)))
         torch._foreach_lerp_(averaged, current, 1 - decay)
 

@@ -24,7 +24,8 @@ class PreviewHandler:
     """Saves a comparison picture of some items of an evaluator, each time it has run.
 
     The evaluator decollates its output: a list of dictionaries with ``image`` (degraded), ``pred`` and ``label``, in
-    which black is 0 and white is 1. Noise comes from fixed keys, so pictures of different times differ by the network alone.
+    which black is 0 and white is 1. Noise comes from fixed keys, so pictures of different times differ by the network
+    alone.
 
     Args:
         path: the picture's file; ``{step}`` in it is replaced by what ``step`` returns.
@@ -63,9 +64,10 @@ class PreviewHandler:
 
     def collect(self, engine: Engine) -> None:
         """Keep every ``stride``-th item."""
+        output: Any = engine.state.output
         first = (self.stride // 2 - self.seen) % self.stride
-        self.seen += len(engine.state.output)
-        for item in engine.state.output[first :: self.stride][: self.max_rows - len(self.rows)]:
+        self.seen += len(output)
+        for item in output[first :: self.stride][: self.max_rows - len(self.rows)]:
             shown = [_upright(item[key]) for key in (CommonKeys.IMAGE, CommonKeys.PRED, CommonKeys.LABEL)]
             self.rows.append([*shown, 4 * np.abs(shown[1] - shown[2])])
 
@@ -75,9 +77,7 @@ class PreviewHandler:
             save_comparison(self.rows, self.path.format(step=f"{self.step():06d}"), self.titles)
 
 
-def save_comparison(
-    rows: Sequence[Sequence[np.ndarray]], path: str | Path, titles: Sequence[str] = COLUMNS
-) -> None:
+def save_comparison(rows: Sequence[Sequence[np.ndarray]], path: str | Path, titles: Sequence[str] = COLUMNS) -> None:
     """Save a grid of grey pictures with a title above each column.
 
     Args:

@@ -53,7 +53,8 @@ class ProgressHandler:
         self.bar.update()
         if engine.state.iteration % self.interval:
             return
-        loss = float(engine.state.output[CommonKeys.LOSS])
+        output: Any = engine.state.output
+        loss = float(output[CommonKeys.LOSS])
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss} at iteration {engine.state.iteration}: lower the learning rate, or set amp=False."

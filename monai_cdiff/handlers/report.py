@@ -63,14 +63,16 @@ class ReportHandler:
 
     def collect(self, engine: Engine) -> None:
         """Remember whose images these were."""
-        self.subjects += [str(item[CommonKeys.LABEL].meta.get("subject", "")) for item in engine.state.output]
+        output: Any = engine.state.output
+        self.subjects += [str(item[CommonKeys.LABEL].meta.get("subject", "")) for item in output]
 
     def write(self, engine: Engine) -> None:
         """Write the file and print the table; on the first process only."""
         subjects = np.array(string_list_all_gather(self.subjects))
-        if engine.state.rank:
+        state: Any = engine.state
+        if state.rank:
             return
-        details = {name: np.asarray(value).mean(axis=-1) for name, value in _details(engine).items()}
+        details = {name: np.asarray(value).mean(axis=-1) for name, value in _details(state).items()}
         report = {**self.facts, "n_images": len(subjects), **self._summary(details)}
         content = read_checkpoint(self.checkpoint)
         report["iterations"] = content["iteration"]
@@ -97,9 +99,9 @@ class ReportHandler:
         return {**own, "baseline": {"name": self.baseline, **theirs}}
 
 
-def _details(engine: Engine) -> dict[str, Any]:
-    details = engine.state.metric_details
-    missing = set(engine.state.metrics) - set(details)
+def _details(state: Any) -> dict[str, Any]:
+    details = state.metric_details
+    missing = set(state.metrics) - set(details)
     if missing:
         raise ValueError(f"metrics {sorted(missing)} keep no details; attach them with save_details=True.")
     return {name: value.cpu() for name, value in details.items()}

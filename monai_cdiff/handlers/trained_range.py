@@ -44,7 +44,8 @@ class TrainedRangeHandler:
     def check_spacing(self, engine: Engine) -> None:
         """Compare the voxel size of the images of a batch, on the fine grid, with the trained range."""
         ranges = self.trained["spacing_range"]
-        for pixdim in engine.state.batch[CommonKeys.IMAGE].pixdim:  # a batch has a list of them
+        batch: Any = engine.state.batch
+        for pixdim in batch[CommonKeys.IMAGE].pixdim:  # a batch has a list of them
             sizes = pixdim.tolist()
             if not all(self._inside(size, low, high) for size, (low, high) in zip(sizes, ranges)):
                 asked = " x ".join(f"{size:.3g}" for size in sizes)

@@ -52,10 +52,10 @@ class ConditionalDiffusionInferer(DiffusionInferer):
         self.parameterization = parameterization or Parameterization(prediction_type)
         self.parameterization.check_scheduler(scheduler)
 
-    def __call__(  # type: ignore[override]
+    def __call__(
         self,
         inputs: torch.Tensor,
-        diffusion_model: torch.nn.Module,
+        diffusion_model: Any,
         noise: torch.Tensor,
         timesteps: torch.Tensor,
         condition: torch.Tensor | None = None,
@@ -80,9 +80,9 @@ class ConditionalDiffusionInferer(DiffusionInferer):
         mode = mode or self.conditioning_mode
         return super().__call__(x0, diffusion_model, noise, timesteps, condition, mode=mode, seg=seg)
 
-    def sample(self, *args: Any, mode: str | None = None, **kwargs: Any) -> Any:
+    def sample(self, *args: Any, **kwargs: Any) -> Any:
         """MONAI's ``DiffusionInferer.sample`` in this inferer's mode; returns diffused values, not decoded images.
 
         Use :py:class:`RestorationInferer` to restore images.
         """
-        return super().sample(*args, mode=mode or self.conditioning_mode, **kwargs)
+        return super().sample(*args, **{"mode": self.conditioning_mode, **kwargs})

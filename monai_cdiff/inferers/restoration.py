@@ -74,7 +74,7 @@ class RestorationInferer(Inferer):
         amp: bool = False,
         progress: bool = False,
     ) -> None:
-        self.scheduler = scheduler
+        self.scheduler: Any = scheduler
         self.num_inference_steps = check_integer(
             "num_inference_steps", num_inference_steps, 1, scheduler.num_train_timesteps
         )
@@ -89,10 +89,11 @@ class RestorationInferer(Inferer):
         self.batch_size = check_integer("batch_size", batch_size, 1)
         self.amp = check_flag("amp", amp)
         self.progress = check_flag("progress", progress)
-        self._takes_bounds = "bounds" in inspect.signature(scheduler.step).parameters
+        step: Any = scheduler.step
+        self._takes_bounds = "bounds" in inspect.signature(step).parameters
 
     @torch.no_grad()
-    def __call__(  # type: ignore[override]
+    def __call__(
         self,
         inputs: torch.Tensor,
         network: Callable[..., torch.Tensor],
@@ -119,7 +120,7 @@ class RestorationInferer(Inferer):
         check_finite("inputs", inputs)
         known = item_keys(inputs, keys)
         plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
-        bare = getattr(network, "module", network)
+        bare: Any = getattr(network, "module", network)
         slicewise = plain.ndim - 2 == getattr(bare, "spatial_dims", plain.ndim - 2) + 1
         if not slicewise and plain.ndim - 2 != getattr(bare, "spatial_dims", plain.ndim - 2):
             raise ValueError(

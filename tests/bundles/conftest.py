@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from contracts.bundle_commands import BUNDLE, ROOT, SMALL, command, environment, write_patients
 
 

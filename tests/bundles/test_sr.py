@@ -11,9 +11,9 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from contracts.bundle_commands import AFFINE, BUNDLE, ROOT, SMALL, read_metrics, write_patients
 from monai.bundle import create_workflow, verify_net_in_out
 
+from contracts.bundle_commands import AFFINE, BUNDLE, ROOT, SMALL, read_metrics, write_patients
 from monai_cdiff.handlers import checkpoint_sha256, read_checkpoint
 
 CONFIGS = BUNDLE / "configs"
@@ -42,7 +42,9 @@ def test_training_says_where_things_lie_and_logs_no_error(trained: Path) -> None
         assert text in log
 
 
-def test_evaluation_repeats_the_numbers_of_the_training(trained: Path, patients: Path, tmp_path: Path, run: Any) -> None:
+def test_evaluation_repeats_the_numbers_of_the_training(
+    trained: Path, patients: Path, tmp_path: Path, run: Any
+) -> None:
     checkpoint = trained / "checkpoints" / "model.pt"
     run("run", "evaluate", checkpoint=str(checkpoint), dataset_dir=str(patients), output_dir=str(tmp_path))
     again, first = read_metrics(tmp_path), read_metrics(trained)
@@ -53,8 +55,13 @@ def test_evaluation_repeats_the_numbers_of_the_training(trained: Path, patients:
 
 def test_inference_writes_a_finer_grid_over_the_same_field(trained: Path, tmp_path: Path, run: Any) -> None:
     folder = write_patients(tmp_path / "in", count=2, shape=(13, 11, 3))
-    run("run", "inference", checkpoint=str(trained / "checkpoints" / "model.pt"), input_dir=str(folder),
-        output_dir=str(tmp_path / "out"))
+    run(
+        "run",
+        "inference",
+        checkpoint=str(trained / "checkpoints" / "model.pt"),
+        input_dir=str(folder),
+        output_dir=str(tmp_path / "out"),
+    )
     for n in range(2):
         low = nibabel.load(folder / f"patient{n}" / "t2.nii.gz")
         restored = nibabel.load(tmp_path / "out" / f"patient{n}" / "t2_sr.nii.gz")
@@ -125,7 +132,10 @@ def test_the_paper_to_the_letter(patients: Path, tmp_path: Path, run: Callable[.
     overrides = {**SMALL, **short, "image_size": 16, "dataset_dir": str(patients), "output_dir": str(tmp_path)}
     run("training", "train", "paper", **overrides)
     settings = read_checkpoint(tmp_path / "checkpoints" / "model.pt")
-    assert settings["parameterization"]["prediction_type"] == "epsilon" and settings["parameterization"]["target"] == "image"
+    assert (
+        settings["parameterization"]["prediction_type"] == "epsilon"
+        and settings["parameterization"]["target"] == "image"
+    )
     assert settings["settings"]["normalisation"] == {"lower": 0, "upper": 100, "ref_key": "image"}
     assert read_metrics(tmp_path)["sampler"] == "DDPMScheduler"
 
@@ -177,8 +187,13 @@ def bad_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     volume[0, :7, 0] = np.nan
     for path in write_patients(root / "nan").rglob("*.nii.gz"):
         nibabel.save(nibabel.Nifti1Image(volume, AFFINE), path)
-    return {"empty": str(root / "empty"), "gone": str(root / "gone.json"), "mixed": str(root / "mixed"),
-            "nan": str(root / "nan"), "nowhere": str(root / "nowhere.pt")}
+    return {
+        "empty": str(root / "empty"),
+        "gone": str(root / "gone.json"),
+        "mixed": str(root / "mixed"),
+        "nan": str(root / "nan"),
+        "nowhere": str(root / "nowhere.pt"),
+    }
 
 
 @pytest.mark.parametrize(("wrong", "message"), BAD)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contracts.bundle_commands import ROOT, SMALL, command, environment, read_metrics
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from contracts.bundle_commands import ROOT, SMALL, command, environment, read_metrics
 from monai_cdiff.handlers import read_checkpoint
 
 pytestmark = pytest.mark.slow

@@ -94,9 +94,7 @@ class SchedulerContract:
 
     def test_same_object_samples_twice_alike(self) -> None:
         scheduler = self.scheduler(5)
-        first, second = (
-            self.sample(scheduler, noise(1), generator=torch.Generator().manual_seed(7)) for _ in range(2)
-        )
+        first, second = (self.sample(scheduler, noise(1), generator=torch.Generator().manual_seed(7)) for _ in range(2))
         assert torch.equal(first, second)
 
     def test_item_of_a_batch_equals_the_item_alone(self) -> None:

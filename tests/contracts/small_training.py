@@ -15,7 +15,9 @@ from monai_cdiff.networks.nets import ConditionalUNet
 from monai_cdiff.networks.schedulers import DDPMScheduler
 
 
-def make_trainer(max_iterations: int = 5, batch_size: int = 2, epoch_length: int = 3, **kwargs: Any) -> DiffusionTrainer:
+def make_trainer(
+    max_iterations: int = 5, batch_size: int = 2, epoch_length: int = 3, **kwargs: Any
+) -> DiffusionTrainer:
     generator = torch.Generator().manual_seed(0)
     items = [{key: torch.rand(1, 8, 8, generator=generator) for key in ("image", "condition")} for _ in range(6)]
     scheduler, parameterization = DDPMScheduler(), Parameterization()

@@ -126,9 +126,7 @@ class TestDicom:
         folder = tmp_path / "dicom"
         for name, patient in (("a", "Jane"), ("b", "John"), ("c", "Jim"), ("d", "June"), ("e", "Jane")):
             write_series(folder / name / "4", patient=patient, study=f"1.{ord(name)}", number=4)
-            write_series(
-                folder / name / "5", patient=patient, study=f"1.{ord(name)}", number=5, orientation=SAGITTAL
-            )
+            write_series(folder / name / "5", patient=patient, study=f"1.{ord(name)}", number=5, orientation=SAGITTAL)
         return folder
 
     def test_one_series_of_each_study_and_no_identity(self, studies):

@@ -64,8 +64,7 @@ class TestRead:
             assert np.array_equal(again[0], volume) and np.array_equal(again[1], affine) and again[2] == record
 
     @pytest.mark.parametrize(
-        ("elements", "step"),
-        [({"SpacingBetweenSlices": 3.6}, 3.6), ({}, 3.0), ({"SpacingBetweenSlices": -2.5}, 2.5)],
+        ("elements", "step"), [({"SpacingBetweenSlices": 3.6}, 3.6), ({}, 3.0), ({"SpacingBetweenSlices": -2.5}, 2.5)]
     )
     def test_single_slice_takes_the_step_its_header_claims(self, tmp_path, write_series, elements, step):
         def change(k, dataset):

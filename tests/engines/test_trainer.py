@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 import torch
-from contracts.small_training import make_trainer
 from ignite.engine import Events
 
+from contracts.small_training import make_trainer
 from monai_cdiff.engines import ConditionalDiffusionPrepareBatch, DiffusionTrainer, RestorationPrepareBatch
 from monai_cdiff.networks import Parameterization
 from monai_cdiff.networks.schedulers import DDPMScheduler
+
 
 def record(trainer: DiffusionTrainer) -> list[float]:
     losses: list[float] = []
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda e: losses.append(e.state.output["loss"].item()))
     return losses
+
 
 @pytest.mark.parametrize("max_iterations", [1, 5, 6])
 def test_ends_after_max_iterations(max_iterations: int) -> None:
@@ -27,12 +29,14 @@ def test_ends_after_max_iterations(max_iterations: int) -> None:
     trainer.run()
     assert trainer.state.iteration == len(losses) == max_iterations
 
+
 def test_a_run_that_is_over_does_nothing() -> None:
     trainer = make_trainer(5)
     losses = record(trainer)
     trainer.add_event_handler(Events.STARTED, lambda e: setattr(e.state, "iteration", 5))
     trainer.run()
     assert not losses
+
 
 def test_continues_with_the_batch_it_would_have_seen() -> None:
     seen: list[list[int]] = []
@@ -46,11 +50,13 @@ def test_continues_with_the_batch_it_would_have_seen() -> None:
     trainer.run()
     assert seen == [[8, 9]]
 
+
 def test_gradient_is_clipped() -> None:
     trainer = make_trainer(1, max_grad_norm=1e-3)
     trainer.run()
     norm = torch.stack([p.grad.norm() for p in trainer.network.parameters()]).norm()
     assert float(norm) == pytest.approx(1e-3, rel=1e-3)
+
 
 def test_accumulated_gradient_is_that_of_the_whole_batch() -> None:
     whole, parts = make_trainer(1, batch_size=4), make_trainer(2, batch_size=2, accumulation_steps=2)
@@ -59,11 +65,13 @@ def test_accumulated_gradient_is_that_of_the_whole_batch() -> None:
     for one, two in zip(whole.network.parameters(), parts.network.parameters()):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
 
+
 def test_autocast_on_the_cpu_is_bfloat16() -> None:
     trainer = make_trainer(1, amp=True)
     trainer.run()
     assert trainer.state.output["pred"].dtype == torch.bfloat16
     assert not trainer.grad_scaler.is_enabled() and all(p.dtype == torch.float32 for p in trainer.network.parameters())
+
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_after_the_iteration(number: int) -> None:
@@ -75,6 +83,7 @@ def test_a_signal_ends_it_after_the_iteration(number: int) -> None:
     with pytest.raises(SystemExit) as stop:
         trainer.run()
     assert stop.value.code == 130 and len(losses) == 2 and completed and signal.getsignal(number) is before
+
 
 @pytest.mark.parametrize(
     ("kwargs", "message"),
@@ -88,6 +97,7 @@ def test_wrong_arguments(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_trainer(**kwargs)
 
+
 def test_noise_and_timestep_belong_to_the_position() -> None:
     prepare = ConditionalDiffusionPrepareBatch(DDPMScheduler(), Parameterization(), seed=3)
 
@@ -100,6 +110,7 @@ def test_noise_and_timestep_belong_to_the_position() -> None:
     assert torch.equal(together["timesteps"][2:], alone["timesteps"])
     assert len(set(draw(list(range(50)))["timesteps"].tolist())) > 40
 
+
 def test_target_is_the_parameterizations() -> None:
     scheduler = DDPMScheduler(prediction_type="v_prediction")
     parameterization = Parameterization("v_prediction", "residual", residual_scale=2.0)
@@ -108,6 +119,7 @@ def test_target_is_the_parameterizations() -> None:
     _, target, _, kwargs = ConditionalDiffusionPrepareBatch(scheduler, parameterization)(batch, "cpu")
     expected = scheduler.get_velocity(2 * (image - condition), kwargs["noise"], kwargs["timesteps"])
     torch.testing.assert_close(target, expected)
+
 
 def test_restoration_batch_has_the_degraded_image_as_input() -> None:
     image, condition = torch.rand(1, 1, 4, 4), torch.rand(1, 1, 4, 4)

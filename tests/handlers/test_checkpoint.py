@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from contracts.small_training import make_trainer
 from ignite.engine import Events
 
+from contracts.small_training import make_trainer
 from monai_cdiff.handlers import (
     CheckpointHandler,
     EMAHandler,

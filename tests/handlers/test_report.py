@@ -84,7 +84,11 @@ def test_progress_stops_at_nan() -> None:
     ("factor", "spacing", "message"),
     [
         (8, 0.5, "factor=8, but the network was trained for factor 4"),
-        (4, 0.9, "restored voxel size 0.9 x 0.9 x 3 mm, but the network was trained on 0.5-0.625 x 0.5-0.625 x 3-3.6 mm"),
+        (
+            4,
+            0.9,
+            "restored voxel size 0.9 x 0.9 x 3 mm, but the network was trained on 0.5-0.625 x 0.5-0.625 x 3-3.6 mm",
+        ),
         (4, 0.5, ""),
     ],
 )
@@ -104,5 +108,9 @@ def test_picture_spreads_its_rows_over_the_images(tmp_path: Path) -> None:
     handler.start(SimpleNamespace())
     for batch in (range(0, 5), range(5, 7), range(7, 20)):
         images = [torch.full((1, 2, 2), n / 20) for n in batch]
-        handler.collect(SimpleNamespace(state=SimpleNamespace(output=[dict.fromkeys(("image", "pred", "label"), i) for i in images])))
+        handler.collect(
+            SimpleNamespace(
+                state=SimpleNamespace(output=[dict.fromkeys(("image", "pred", "label"), i) for i in images])
+            )
+        )
     assert [round(float(row[0][0, 0]) * 20) for row in handler.rows] == [2, 6, 10]

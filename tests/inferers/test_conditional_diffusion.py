@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from contracts.inferer_contract import images
 from monai.inferers import DiffusionInferer
 from monai.networks.nets import DiffusionModelUNet
 from monai.networks.schedulers import DDPMScheduler as MonaiDDPMScheduler
 
+from contracts.inferer_contract import images
 from monai_cdiff.inferers import ConditionalDiffusionInferer
 from monai_cdiff.networks import Parameterization
 from monai_cdiff.networks.schedulers import DDPMScheduler
@@ -58,7 +58,9 @@ def test_the_network_sees_the_noised_residual_beside_the_condition() -> None:
 
     parameterization = Parameterization("v_prediction", "residual", residual_scale=3.0)
     scheduler = DDPMScheduler(prediction_type="v_prediction")
-    ConditionalDiffusionInferer(scheduler, parameterization=parameterization)(IMAGE, network, NOISE, TIMESTEPS, CONDITION)
+    ConditionalDiffusionInferer(scheduler, parameterization=parameterization)(
+        IMAGE, network, NOISE, TIMESTEPS, CONDITION
+    )
     expected = scheduler.add_noise(3 * (IMAGE - CONDITION), NOISE, TIMESTEPS)
     torch.testing.assert_close(seen["x"], torch.cat([expected, CONDITION], dim=1))
     assert seen["context"] is None and torch.equal(seen["timesteps"], TIMESTEPS)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from contracts.inferer_contract import InfererContract, Pointwise, images
 from monai.engines import SupervisedEvaluator
 from monai.inferers import SlidingWindowInferer
 from monai.networks.schedulers import DDIMScheduler as MonaiDDIMScheduler
 from monai.networks.schedulers import DDPMScheduler as MonaiDDPMScheduler
 
+from contracts.inferer_contract import InfererContract, Pointwise, images
 from monai_cdiff.inferers import RestorationInferer
 from monai_cdiff.networks import Parameterization
 from monai_cdiff.networks.nets import ConditionalUNet
@@ -62,7 +62,9 @@ def test_bounds_keep_the_image_in_its_range() -> None:
     assert restored.min() >= -1 - 1e-6 and restored.max() <= 1 + 1e-6
 
 
-@pytest.mark.parametrize(("output", "kwargs", "calls"), [("mean", {}, 1), ("sample", {}, 3), ("average", {"num_samples": 4}, 12)])
+@pytest.mark.parametrize(
+    ("output", "kwargs", "calls"), [("mean", {}, 1), ("sample", {}, 3), ("average", {"num_samples": 4}, 12)]
+)
 def test_network_calls(output: str, kwargs: dict[str, Any], calls: int) -> None:
     network = Pointwise()
     RestorationInferer(DDPMScheduler(), 3, output=output, **kwargs)(images(2, 1, 6, 5), network)

@@ -36,9 +36,7 @@ def test_processes_need_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
         join_processes("cpu")
 
 
-def test_an_error_ends_with_its_root_cause(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_ends_with_its_root_cause(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     show_root_cause()
     try:

@@ -296,9 +296,7 @@ class ConditionalUNet(nn.Module):
             h = h.narrow(axis, 0, length)
         return h.contiguous()
 
-    def _check_call(
-        self, x: torch.Tensor, context: torch.Tensor | None, class_labels: torch.Tensor | None
-    ) -> None:
+    def _check_call(self, x: torch.Tensor, context: torch.Tensor | None, class_labels: torch.Tensor | None) -> None:
         for name, value in (("context", context), ("class_labels", class_labels)):
             if value is not None:
                 raise ValueError(

@@ -85,7 +85,7 @@ class DiffusionScheduler(Scheduler):
         tables = dict(self.named_buffers(recurse=False))
         super()._apply(fn, recurse)
         for name, table in tables.items():
-            self._buffers[name] = table.to(device=self._buffers[name].device)  # follows the device, stays float64
+            self._buffers[name] = table.to(getattr(self, name).device)  # follows the device, stays float64
         return self
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contracts.scheduler_contract import SchedulerContract, final_std, gaussian_gain_and_noise
 
+from contracts.scheduler_contract import SchedulerContract, final_std, gaussian_gain_and_noise
 from monai_cdiff.networks.schedulers import DDIMScheduler
 
 

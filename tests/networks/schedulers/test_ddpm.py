@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contracts.scheduler_contract import SchedulerContract, final_std, gaussian_gain_and_noise, noise
 from monai.networks.schedulers import DDPMScheduler as MonaiDDPMScheduler
 
+from contracts.scheduler_contract import SchedulerContract, final_std, gaussian_gain_and_noise, noise
 from monai_cdiff.networks.schedulers import DDPMScheduler
 
 
@@ -30,7 +30,9 @@ def closed_form_std(timesteps: list[int], std: float, variance_type: str) -> flo
     for t, prev in zip(timesteps, [*timesteps[1:], -1]):
         a, a_prev = table[t], table[prev]
         x0_gain = np.sqrt(a) * std**2 / (a * std**2 + 1 - a)
-        mean_gain = np.sqrt(a_prev) * (1 - a / a_prev) / (1 - a) * x0_gain + np.sqrt(a / a_prev) * (1 - a_prev) / (1 - a)
+        mean_gain = np.sqrt(a_prev) * (1 - a / a_prev) / (1 - a) * x0_gain + np.sqrt(a / a_prev) * (1 - a_prev) / (
+            1 - a
+        )
         added = 1 - a / a_prev if variance_type == "fixed_large" else (1 - a / a_prev) * (1 - a_prev) / (1 - a)
         variance = mean_gain**2 * variance + (added if prev >= 0 else 0)
     return float(np.sqrt(variance))

@@ -54,7 +54,7 @@ class ProgressHandler:
         if engine.state.iteration % self.interval:
             return
         output: Any = engine.state.output
-        loss = float(output[CommonKeys.LOSS])
+        loss = float(output[CommonKeys.LOSS].detach())
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss} at iteration {engine.state.iteration}: lower the learning rate, or set amp=False."

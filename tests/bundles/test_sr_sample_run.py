@@ -1,0 +1,26 @@
+"""The first command of the README as it stands: from nothing to scores on the sample data."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from contracts.bundle_commands import ROOT, command, environment, read_metrics
+from PIL import Image
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_sample_run_clearly_beats_bilinear(tmp_path: Path) -> None:
+    words = command("training", "--config_file", "bundles/sr/train.json", output_dir=tmp_path, device="cpu")
+    result = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    log = result.stdout + result.stderr
+    assert result.returncode == 0 and "ERROR" not in log, log
+    metrics = read_metrics(tmp_path)
+    print({name: metrics[name] for name in ("psnr", "ssim", "baseline", "iterations", "train_seconds")})
+    assert metrics["psnr"] >= metrics["baseline"]["psnr"] + 2.5
+    assert metrics["ssim"] > metrics["baseline"]["ssim"] and abs(metrics["brightness_shift"]) < 0.01
+    assert "one averaged brain" in log and "--max_iterations 500" in log and "--network_size small" in log
+    with Image.open(tmp_path / "comparison.png") as picture:
+        assert picture.width > 4 * 197

@@ -89,7 +89,7 @@ class Parameterization:
 
     def bounds(
         self, condition: torch.Tensor | None = None, channels: int = 1
-    ) -> tuple[torch.Tensor | float, torch.Tensor | float] | None:
+    ) -> tuple[torch.Tensor, torch.Tensor] | tuple[float, float] | None:
         """Lowest and highest x0 of an image within its limits: for the residual, a tensor per voxel.
 
         Args:

@@ -20,7 +20,7 @@ from .spacings import TimestepSpacings
 
 __all__ = ["Bounds", "DiffusionScheduler"]
 
-Bounds = tuple[torch.Tensor | float, torch.Tensor | float]
+Bounds = tuple[torch.Tensor, torch.Tensor] | tuple[float, float]
 
 
 class DiffusionScheduler(Scheduler):
@@ -177,7 +177,8 @@ class DiffusionScheduler(Scheduler):
             timestep: an entry of ``timesteps``.
             sample: x_t, shape (B, C, ...).
             generator: source of noise for stochastic steps; a list holds one generator per item of the batch.
-            bounds: lowest and highest x0, numbers or tensors that broadcast to ``sample``; they replace clip_sample.
+            bounds: lowest and highest x0, two numbers or two tensors that broadcast to ``sample``; they replace
+                ``clip_sample``.
 
         Returns:
             The sample at the next timestep and the predicted x0, both of the type of ``sample``.
@@ -200,8 +201,7 @@ class DiffusionScheduler(Scheduler):
     ) -> torch.Tensor:
         x0 = _TO_X0[self.prediction_type](model_output, sample, alpha_bar**0.5, (1 - alpha_bar) ** 0.5)
         if bounds is not None:
-            low, high = (torch.as_tensor(bound, dtype=x0.dtype, device=x0.device) for bound in bounds)
-            return torch.minimum(torch.maximum(x0, low), high)
+            return torch.clamp(x0, *bounds)
         return x0.clamp(*self.clip_sample_values) if self.clip_sample else x0
 
     @abstractmethod

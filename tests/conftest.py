@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+# what the contracts assert is shown in full when it fails
+pytest.register_assert_rewrite("contracts")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

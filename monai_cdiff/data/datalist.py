@@ -9,16 +9,15 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..utils import check_integer, check_number, derive_seed
+from ..utils import check_integer, check_number, derive_seed, write_json
 from .dicom_series import scan_series
 from .patient_folders import Item, dicom_item, find_items, image_dimensions, is_nifti, stem
 
-__all__ = ["make_datalist", "replacing", "summarize_datalist", "write_datalist"]
+__all__ = ["make_datalist", "summarize_datalist", "write_datalist"]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
@@ -95,22 +94,7 @@ def summarize_datalist(datalist: dict[str, list[Item]]) -> str:
 
 def write_datalist(datalist: dict[str, Any], path: PathLike) -> None:
     """Write a datalist as JSON, whole or not at all; the folder is made if need be."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(datalist, indent=2) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def replacing(path: PathLike) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` and move it there at the end, so that no half-written file is ever seen."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # In front, so that the suffix, by which writers know the format, stays.
-    temporary = target.with_name(f".{os.getpid()}-{target.name}")
-    try:
-        yield temporary
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_json(datalist, path)
 
 
 def _check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:

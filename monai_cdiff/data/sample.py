@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .datalist import replacing, write_datalist
+from ..utils import replacing
+from .datalist import write_datalist
 
 __all__ = ["prepare_sample_data"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 import torch.distributed as dist
 from ignite.engine import Engine, Events
 
-from ..utils import check_integer
+from ..utils import check_integer, replacing
 
 __all__ = [
     "CheckpointHandler",
@@ -33,15 +32,9 @@ MODEL_FILE = "model.pt"
 
 
 def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
-    """Write a checkpoint whole or not at all: to a file beside it, which then takes its name."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as file:
-        torch.save(dict(content), file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    """Write a checkpoint whole or not at all."""
+    with replacing(path) as temporary:
+        torch.save(dict(content), temporary)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

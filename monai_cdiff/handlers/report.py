@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from ignite.engine import Engine, Events
 from monai.utils import string_list_all_gather
 from monai.utils.enums import CommonKeys
 
+from ..utils import write_json
 from .checkpoint import checkpoint_sha256, read_checkpoint
 
 __all__ = ["ReportHandler"]
@@ -86,7 +85,7 @@ class ReportHandler:
                 }
                 for subject in sorted(set(subjects))
             }
-        _write_json(report, self.path)
+        write_json(report, self.path)
         logger.info("\n" + _table(report))
         width = max(map(len, self.closing), default=0)
         for name, text in self.closing.items():
@@ -105,13 +104,6 @@ def _details(state: Any) -> dict[str, Any]:
     if missing:
         raise ValueError(f"metrics {sorted(missing)} keep no details; attach them with save_details=True.")
     return {name: value.cpu() for name, value in details.items()}
-
-
-def _write_json(report: Mapping[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(report, indent=2) + "\n")
-    os.replace(partial, path)
 
 
 def _table(report: Mapping[str, Any]) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from .bundle import default_device, find_bundle_root, join_processes, log_choices, show_root_cause
 from .checks import check_finite, check_flag, check_integer, check_number, check_option
 from .enums import ConditioningMode, DownsampleDomain, PredictionType, Target
+from .files import replacing, write_json
 from .precision import amp_by_default, amp_dtype, autocast
-from .seeding import content_key, derive_seed, item_generators, randn
+from .seeding import Generators, content_key, derive_seed, item_generators, randn
 
 __all__ = [
     "ConditioningMode",
     "DownsampleDomain",
+    "Generators",
     "PredictionType",
     "Target",
     "amp_by_default",
@@ -29,5 +31,7 @@ __all__ = [
     "join_processes",
     "log_choices",
     "randn",
+    "replacing",
     "show_root_cause",
+    "write_json",
 ]

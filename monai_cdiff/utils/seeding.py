@@ -12,7 +12,9 @@ from collections.abc import Sequence
 
 import torch
 
-__all__ = ["content_key", "derive_seed", "item_generators", "randn"]
+__all__ = ["Generators", "content_key", "derive_seed", "item_generators", "randn"]
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -39,7 +41,7 @@ def item_generators(seed: int, keys: Sequence[int | str]) -> list[torch.Generato
 
 def randn(
     shape: Sequence[int],
-    generator: torch.Generator | Sequence[torch.Generator] | None = None,
+    generator: Generators = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> torch.Tensor:

@@ -6,8 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from contracts.bundle_commands import ROOT, command, environment, read_metrics
 from PIL import Image
+
+from contracts.bundle_commands import ROOT, command, environment, read_metrics
 
 
 @pytest.mark.slow

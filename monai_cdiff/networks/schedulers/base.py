@@ -8,14 +8,14 @@ Timesteps count from 0, so timestep ``t`` of MONAI and of this package is the pa
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from monai.networks.schedulers import NoiseSchedules, Scheduler
 from monai.utils import unsqueeze_right
 
-from ...utils import PredictionType, check_integer, check_number, check_option
+from ...utils import Generators, PredictionType, check_integer, check_number, check_option
 from .spacings import TimestepSpacings
 
 __all__ = ["Bounds", "DiffusionScheduler"]
@@ -167,7 +167,7 @@ class DiffusionScheduler(Scheduler):
         model_output: torch.Tensor,
         timestep: int | float | torch.Tensor,
         sample: torch.Tensor,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        generator: Generators = None,
         bounds: Bounds | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Go from ``timestep`` to the next one of the grid, or from the last one to x0.
@@ -206,12 +206,7 @@ class DiffusionScheduler(Scheduler):
 
     @abstractmethod
     def _advance(
-        self,
-        x0: torch.Tensor,
-        sample: torch.Tensor,
-        alpha_bar: float,
-        alpha_bar_prev: float,
-        generator: torch.Generator | Sequence[torch.Generator] | None,
+        self, x0: torch.Tensor, sample: torch.Tensor, alpha_bar: float, alpha_bar_prev: float, generator: Generators
     ) -> torch.Tensor:
         """The sample at the previous noise level; ``alpha_bar_prev`` is 1 in the last step, which draws no noise."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from ...utils import check_number, randn
+from ...utils import Generators, check_number, randn
 from .base import DiffusionScheduler
 
 __all__ = ["DDIMScheduler"]
@@ -40,12 +39,7 @@ class DDIMScheduler(DiffusionScheduler):
         self.eta = check_number("eta", eta, 0, 1)
 
     def _advance(
-        self,
-        x0: torch.Tensor,
-        sample: torch.Tensor,
-        alpha_bar: float,
-        alpha_bar_prev: float,
-        generator: torch.Generator | Sequence[torch.Generator] | None,
+        self, x0: torch.Tensor, sample: torch.Tensor, alpha_bar: float, alpha_bar_prev: float, generator: Generators
     ) -> torch.Tensor:
         variance = self.eta**2 * (1 - alpha_bar_prev) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_prev)
         eps = (sample - alpha_bar**0.5 * x0) / (1 - alpha_bar) ** 0.5

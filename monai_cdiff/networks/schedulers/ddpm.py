@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from ...utils import check_option, randn
+from ...utils import Generators, check_option, randn
 from .base import DiffusionScheduler
 
 __all__ = ["DDPMScheduler"]
@@ -49,12 +48,7 @@ class DDPMScheduler(DiffusionScheduler):
         self.variance_type = check_option("variance_type", variance_type, ["fixed_small", "fixed_large"])
 
     def _advance(
-        self,
-        x0: torch.Tensor,
-        sample: torch.Tensor,
-        alpha_bar: float,
-        alpha_bar_prev: float,
-        generator: torch.Generator | Sequence[torch.Generator] | None,
+        self, x0: torch.Tensor, sample: torch.Tensor, alpha_bar: float, alpha_bar_prev: float, generator: Generators
     ) -> torch.Tensor:
         beta = 1 - alpha_bar / alpha_bar_prev
         shrink = (1 - alpha_bar_prev) / (1 - alpha_bar)

@@ -89,3 +89,15 @@ def test_step_is_equation_20_of_the_paper() -> None:
     expected = (x - beta / (1 - alpha_bar) ** 0.5 * eps) / (1 - beta) ** 0.5 + beta**0.5 * z
     previous, _ = scheduler.step(eps, t, x, torch.Generator().manual_seed(3))
     torch.testing.assert_close(previous, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_whole_chain_equals_monais() -> None:
+    kwargs = {"num_train_timesteps": 60, "beta_start": 1e-3, "beta_end": 0.1, "variance_type": "fixed_large"}
+    samples = []
+    for scheduler in (DDPMScheduler(**kwargs), MonaiDDPMScheduler(**kwargs)):
+        scheduler.set_timesteps(60)
+        sample, generator = noise(1), torch.Generator().manual_seed(3)
+        for t in scheduler.timesteps:
+            sample, _ = scheduler.step(torch.tanh(sample), t, sample, generator=generator)
+        samples.append(sample)
+    torch.testing.assert_close(*samples, rtol=2e-3, atol=2e-3)

@@ -28,9 +28,10 @@ class ItemDataset(Dataset):
         keys: which entries an item has.
         spatial_dims: 2 for slices, 3 for volumes.
         per_volume: take this many evenly spaced slices of each volume, without its first and last; None takes all.
+        min_size: least number of pixels along H and W, where what follows needs some; the window of SSIM needs 11.
 
     Raises:
-        ValueError: for numbers outside what is allowed.
+        ValueError: for numbers outside what is allowed, or an image that is too small.
 
     Example:
         >>> volume = {"image": torch.zeros(1, 8, 8, 5), "subject": "a"}
@@ -45,6 +46,7 @@ class ItemDataset(Dataset):
         keys: Sequence[str] = ("image", "condition"),
         spatial_dims: int = 2,
         per_volume: int | None = None,
+        min_size: int = 1,
     ) -> None:
         check_integer("spatial_dims", spatial_dims, 2, 3)
         if per_volume is not None:
@@ -54,6 +56,11 @@ class ItemDataset(Dataset):
         self.index: list[tuple[int, int | None]] = []
         for n in range(len(volumes)):
             image = volumes[n][self.keys[0]]
+            if min(image.shape[1:3]) < min_size:
+                raise ValueError(
+                    f"the image of {volumes[n]['subject']!r} has {image.shape[1]} x {image.shape[2]} pixels; at least "
+                    f"{min_size} x {min_size} are needed."
+                )
             sliced = spatial_dims == 2 and image.ndim == 4
             self.index += [(n, z) for z in _chosen(image.shape[3], per_volume)] if sliced else [(n, None)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .checkpoint import (
     CheckpointHandler,
     checkpoint_sha256,
+    export_weights,
     find_checkpoint,
     load_network,
     read_checkpoint,
@@ -26,6 +27,7 @@ __all__ = [
     "ReportHandler",
     "TrainedRangeHandler",
     "checkpoint_sha256",
+    "export_weights",
     "find_checkpoint",
     "load_network",
     "read_checkpoint",

@@ -18,6 +18,7 @@ from ..utils import check_integer, replacing
 __all__ = [
     "CheckpointHandler",
     "checkpoint_sha256",
+    "export_weights",
     "find_checkpoint",
     "load_network",
     "read_checkpoint",
@@ -91,6 +92,21 @@ def load_network(network: torch.nn.Module, path: str | Path, objects: Mapping[st
     for name, target in (objects or {}).items():
         _load(name, target, content[name], path)
     network.eval()
+
+
+def export_weights(source: str | Path, target: str | Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write the averaged weights of a checkpoint for shipping: half the size, loadable as any other.
+
+    Args:
+        source: ``model.pt`` or ``checkpoint.pt`` of a training.
+        target: the file to write.
+        dtype: type of the weights in the file; networks load them into their own type.
+    """
+    content = read_checkpoint(source)
+    weights = content.get("ema_network", content["network"])
+    kept = ("settings", "scheduler", "parameterization", "iteration", "train_seconds")
+    halved = {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}
+    write_checkpoint({**{name: content[name] for name in kept}, "network": halved}, target)
 
 
 def _load(name: str, target: Any, state: Any, path: str | Path) -> None:
@@ -236,7 +252,7 @@ def _move_aside(output_dir: Path) -> None:
     number = 1 + sum(1 for _ in output_dir.glob("earlier-*"))
     target = output_dir / f"earlier-{number}"
     target.mkdir(parents=True)
-    for name in ("checkpoints", "previews", "tensorboard", "metrics.json", "comparison.png"):
+    for name in ("checkpoints", "previews", "metrics.json", "comparison.png"):
         if (output_dir / name).exists():
             (output_dir / name).rename(target / name)
     logger.warning(f"moved the earlier training in {output_dir} to {target}; --resume true would have continued it.")

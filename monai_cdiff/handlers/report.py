@@ -26,7 +26,8 @@ class ReportHandler:
     """Writes what an evaluator measured, beside the baseline that was measured on the same images.
 
     The evaluator's metrics are attached with ``save_details=True``; those named ``baseline_<name>`` belong to the
-    baseline. Every number is the mean over images; a patient's entry is the mean over that patient's images.
+    baseline. Every number is the mean over images; a patient's entry is the mean over that patient's images. Images
+    without a finite value, as PSNR has for equal images, are left out of that mean and counted in ``n_not_finite``.
 
     Args:
         path: the JSON file.
@@ -74,6 +75,10 @@ class ReportHandler:
         details = {name: np.asarray(value).mean(axis=-1) for name, value in _details(state).items()}
         report = {**self.facts, "n_images": len(subjects), **self._summary(details)}
         content = read_checkpoint(self.checkpoint)
+        unbounded = {name: int((~np.isfinite(values)).sum()) for name, values in details.items()}
+        if any(unbounded.values()):
+            report["n_not_finite"] = {name: count for name, count in unbounded.items() if count}
+            logger.warning(f"images left out of a mean for lack of a finite value: {report['n_not_finite']}")
         report["iterations"] = content["iteration"]
         report["train_seconds"] = round(content["train_seconds"], 1)
         report["checkpoint_sha256"] = checkpoint_sha256(self.checkpoint)
@@ -92,10 +97,16 @@ class ReportHandler:
             logger.info(f"{name + ':':<{width + 1}} {text}")
 
     def _summary(self, details: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        means = {name: round(float(np.mean(values)), 5) for name, values in details.items()}
+        means = {name: _mean(values) for name, values in details.items()}
         own = {name: value for name, value in means.items() if not name.startswith(BASELINE)}
         theirs = {name.removeprefix(BASELINE): value for name, value in means.items() if name.startswith(BASELINE)}
         return {**own, "baseline": {"name": self.baseline, **theirs}}
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """Mean over the images with a finite value, None if there is none: PSNR has none where both images are equal."""
+    finite = values[np.isfinite(values)]
+    return round(float(finite.mean()), 5) if finite.size else None
 
 
 def _details(state: Any) -> dict[str, Any]:
@@ -115,6 +126,6 @@ def _table(report: Mapping[str, Any]) -> str:
     lines = [f"{'patient':<{width}}  images  " + "  ".join(columns)]
     for subject, entry in rows:
         values = [value for name in names for value in (entry[name], entry["baseline"][name])]
-        cells = [f"{value:>{len(column)}.4f}" for value, column in zip(values, columns)]
+        cells = [f"{np.nan if value is None else value:>{len(column)}.4f}" for value, column in zip(values, columns)]
         lines.append(f"{subject:<{width}}  {entry['n_images']:>6}  " + "  ".join(cells))
     return "\n".join(lines)

@@ -154,7 +154,17 @@ def test_three_dimensions_by_one_override(patients: Path, tmp_path: Path, run: C
     assert any(tensor.ndim == 5 for tensor in weights.values())
 
 
+def test_a_second_training_into_the_same_folder_moves_the_first_aside(
+    patients: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    for _ in range(2):
+        run("training", "train", dataset_dir=str(patients), output_dir=str(tmp_path), **SMALL)
+    for name in ("checkpoints/model.pt", "metrics.json", "comparison.png", "previews"):
+        assert (tmp_path / name).exists() and (tmp_path / "earlier-1" / name).exists()
+
+
 BAD = [
+    ({"dataset_dir": "{tiny}"}, "the image of 'patient.' has 9 x 7 pixels; at least 11 x 11 are needed"),
     ({"dataset_dir": "/nowhere"}, "dataset_dir='/nowhere' does not exist"),
     ({"dataset_dir": "{empty}"}, "holds no images"),
     ({"dataset_dir": "{gone}"}, "names 3 files, of which 1 do not exist: .*gone.nii.gz"),
@@ -180,6 +190,7 @@ def bad_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     lists = {"training": files[:1], "validation": files[1:2], "test": [str(root / "gone.nii.gz")]}
     (root / "gone.json").write_text(json.dumps({k: [{"image": f, "subject": f} for f in v] for k, v in lists.items()}))
     write_patients(root / "mixed", count=2)
+    write_patients(root / "tiny", shape=(9, 7, 3))
     write_patients(root / "mixed" / "flat", count=1, shape=(24, 20))
     (root / "mixed" / "flat" / "patient0").rename(root / "mixed" / "patient9")
     (root / "mixed" / "flat").rmdir()
@@ -188,6 +199,7 @@ def bad_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for path in write_patients(root / "nan").rglob("*.nii.gz"):
         nibabel.save(nibabel.Nifti1Image(volume, AFFINE), path)
     return {
+        "tiny": str(root / "tiny"),
         "empty": str(root / "empty"),
         "gone": str(root / "gone.json"),
         "mixed": str(root / "mixed"),

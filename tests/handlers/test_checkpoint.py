@@ -14,6 +14,7 @@ from monai_cdiff.handlers import (
     CheckpointHandler,
     EMAHandler,
     ExponentialMovingAverage,
+    export_weights,
     load_network,
     read_checkpoint,
     trained_settings,
@@ -69,6 +70,16 @@ def test_what_it_holds(tmp_path: Path) -> None:
     load_network(network, model, {"scheduler": DDPMScheduler(), "parameterization": Parameterization()})
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), ema.module.parameters()))
     assert not network.training
+
+
+def test_exported_weights_are_small_and_load_like_any_other(tmp_path: Path) -> None:
+    _, ema = train(tmp_path, 2)
+    export_weights(tmp_path / "checkpoints" / "checkpoint.pt", tmp_path / "shipped.pt")
+    assert (tmp_path / "shipped.pt").stat().st_size < 0.6 * (tmp_path / "checkpoints" / "model.pt").stat().st_size
+    network = ConditionalUNet(2, in_channels=2, out_channels=1, size="tiny")
+    load_network(network, tmp_path / "shipped.pt", {"parameterization": Parameterization()})
+    for one, two in zip(network.parameters(), ema.module.parameters()):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-3)
 
 
 def test_an_earlier_training_is_moved_aside(tmp_path: Path) -> None:

@@ -53,6 +53,17 @@ def test_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert "psnr restored" in caplog.text and "numbers: here" in caplog.text
 
 
+def test_equal_images_are_left_out_and_counted(tmp_path: Path) -> None:
+    handler, engine = evaluated(tmp_path)
+    engine.state.metric_details["psnr"][1] = torch.inf
+    engine.state.metric_details["baseline_psnr"][:] = torch.inf
+    handler.collect(engine)
+    handler.write(engine)
+    report = json.loads((tmp_path / "out" / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert report["psnr"] == 26.0 and report["baseline"]["psnr"] is None
+    assert report["n_not_finite"] == {"psnr": 1, "baseline_psnr": 3}
+
+
 def test_metrics_without_details(tmp_path: Path) -> None:
     handler, engine = evaluated(tmp_path)
     del engine.state.metric_details["psnr"]

@@ -22,7 +22,7 @@ def make_trainer(
     items = [{key: torch.rand(1, 8, 8, generator=generator) for key in ("image", "condition")} for _ in range(6)]
     scheduler, parameterization = DDPMScheduler(), Parameterization()
     torch.manual_seed(0)
-    network = ConditionalUNet(2, in_channels=2, out_channels=1, size="tiny")
+    network = ConditionalUNet(2, in_channels=2, out_channels=1, size="tiny", dropout=kwargs.pop("dropout", 0.0))
     sampler = IterationSampler(batch_size, max_iterations)
     return DiffusionTrainer(
         device=torch.device("cpu"),

@@ -81,6 +81,12 @@ def test_items_are_a_function_of_seed_and_position() -> None:
     assert any(not torch.equal(keyed(1)[n]["image"], forwards[n]) for n in range(10))
 
 
+def test_each_pass_augments_anew() -> None:
+    crop = Compose([RandSpatialCropd("image", roi_size=[2, 2], random_size=False)])
+    dataset = KeyedDataset([{"image": torch.arange(30.0).view(1, 6, 5)}], crop)
+    assert len({float(dataset[position]["image"][0, 0, 0]) for position in range(12)}) > 4
+
+
 def test_each_pass_shows_every_item_once() -> None:
     dataset = keyed()
     for epoch in range(3):

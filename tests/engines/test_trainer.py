@@ -101,13 +101,15 @@ def test_wrong_arguments(kwargs: dict[str, Any], message: str) -> None:
 def test_noise_and_timestep_belong_to_the_position() -> None:
     prepare = ConditionalDiffusionPrepareBatch(DDPMScheduler(), Parameterization(), seed=3)
 
-    def draw(positions: list[int]) -> dict[str, torch.Tensor]:
+    def draw(positions: list[int], prepare: ConditionalDiffusionPrepareBatch = prepare) -> dict[str, torch.Tensor]:
         zeros = torch.zeros(len(positions), 1, 4, 4)
         return prepare({"image": zeros, "condition": zeros, "position": torch.tensor(positions)}, "cpu")[3]
 
     together, alone = draw([4, 5, 6]), draw([6])
     assert torch.equal(together["noise"][2:], alone["noise"])
     assert torch.equal(together["timesteps"][2:], alone["timesteps"])
+    other = draw([6], ConditionalDiffusionPrepareBatch(DDPMScheduler(), Parameterization(), seed=4))
+    assert not torch.equal(other["noise"], alone["noise"])
     assert len(set(draw(list(range(50)))["timesteps"].tolist())) > 40
 
 

@@ -28,7 +28,7 @@ SETTINGS = {"task": "sr", "factor": 4.0}
 
 
 def train(folder: Path, max_iterations: int, resume: Any = False, interval: int = 100, stop: int | None = None) -> Any:
-    trainer = make_trainer(max_iterations, optimizer=torch.optim.AdamW)
+    trainer = make_trainer(max_iterations, optimizer=torch.optim.AdamW, dropout=0.3)
     ema = ExponentialMovingAverage(trainer.network, decay=0.9)
     EMAHandler(ema).attach(trainer)
     objects = {

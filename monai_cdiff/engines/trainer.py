@@ -15,7 +15,7 @@ from monai.engines.utils import IterationEvents
 from monai.engines.workflow import Workflow
 from monai.utils.enums import CommonKeys
 
-from ..utils import amp_dtype, autocast, check_flag, check_integer, check_number
+from ..utils import amp_dtype, autocast, check_flag, check_integer, check_number, derive_seed
 
 __all__ = ["DiffusionTrainer"]
 
@@ -31,6 +31,8 @@ class DiffusionTrainer(SupervisedTrainer):
 
     Args:
         max_iterations: number of iterations in all, those before a resume included.
+        seed: set torch's generators from ``(seed, iteration, process)`` before each iteration, so that dropout too is
+            the same in a resumed run; None leaves them alone.
         max_grad_norm: clip the gradient to this norm; None leaves it.
         amp: autocast to bfloat16, or float16 with a loss scaler on GPUs without bfloat16.
         decollate: split batch and output into lists after each iteration, which training does not need.
@@ -45,6 +47,7 @@ class DiffusionTrainer(SupervisedTrainer):
         self,
         *,
         max_iterations: int,
+        seed: int | None = None,
         max_grad_norm: float | None = None,
         amp: bool = False,
         decollate: bool = False,
@@ -53,6 +56,7 @@ class DiffusionTrainer(SupervisedTrainer):
         amp = check_flag("amp", amp)
         super().__init__(amp=amp, decollate=decollate, **kwargs)
         self.max_iterations = check_integer("max_iterations", max_iterations, 1)
+        self.seed = None if seed is None else check_integer("seed", seed, 0)
         if max_grad_norm is not None:
             max_grad_norm = check_number("max_grad_norm", max_grad_norm, low=0, open_low=True)
         self.max_grad_norm = max_grad_norm
@@ -61,6 +65,7 @@ class DiffusionTrainer(SupervisedTrainer):
         self.grad_scaler = torch.amp.GradScaler(device.type, enabled=scaled)
         self.interrupted = False
         self.add_event_handler(Events.EPOCH_STARTED, self._begin_where_resumed)
+        self.add_event_handler(Events.ITERATION_STARTED, self._seed_iteration)
         self.add_event_handler(Events.ITERATION_COMPLETED, self._end_at_max_iterations)
 
     def run(self) -> None:  # type: ignore[override]
@@ -113,6 +118,10 @@ class DiffusionTrainer(SupervisedTrainer):
         if engine.state.iteration >= self.max_iterations:
             logger.info(f"nothing to train: iteration {engine.state.iteration} of {self.max_iterations} was reached.")
             engine.terminate()
+
+    def _seed_iteration(self, engine: Engine) -> None:
+        if self.seed is not None:
+            torch.manual_seed(derive_seed(self.seed, "iteration", engine.state.iteration, self.state.rank))
 
     def _end_at_max_iterations(self, engine: Engine) -> None:
         if engine.state.iteration >= self.max_iterations:

@@ -33,6 +33,7 @@ def make_trainer(
         prepare_batch=ConditionalDiffusionPrepareBatch(scheduler, parameterization),
         network=network,
         inferer=ConditionalDiffusionInferer(scheduler, parameterization=parameterization),
+        seed=0,
         loss_function=torch.nn.MSELoss(),
         optimizer=kwargs.pop("optimizer", torch.optim.SGD)(network.parameters(), lr=0.1),
         **kwargs,

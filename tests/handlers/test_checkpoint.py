@@ -59,6 +59,14 @@ def test_resumed_training_ends_with_the_same_bits(tmp_path: Path) -> None:
     assert all(torch.equal(saved[0][key], saved[1][key]) for key in saved[0])
 
 
+def test_the_state_of_the_generator_is_restored(tmp_path: Path) -> None:
+    train(tmp_path, 2)
+    saved = read_checkpoint(tmp_path / "checkpoints" / "checkpoint.pt")["rng"]
+    torch.manual_seed(99)
+    train(tmp_path, 2, resume=True)
+    assert torch.equal(torch.get_rng_state(), saved)
+
+
 def test_what_it_holds(tmp_path: Path) -> None:
     _, ema = train(tmp_path, 2)
     content = read_checkpoint(tmp_path / "checkpoints" / "checkpoint.pt")

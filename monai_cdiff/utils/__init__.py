@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from .bundle import default_device, find_bundle_root, join_processes, log_choices, show_root_cause
+from .bundle import (
+    check_overrides,
+    default_device,
+    find_bundle_root,
+    join_processes,
+    log_choices,
+    show_root_cause,
+)
 from .checks import check_finite, check_flag, check_integer, check_number, check_option
 from .enums import ConditioningMode, DownsampleDomain, PredictionType, Target
 from .files import replacing, write_json
@@ -23,6 +30,7 @@ __all__ = [
     "check_integer",
     "check_number",
     "check_option",
+    "check_overrides",
     "content_key",
     "default_device",
     "derive_seed",

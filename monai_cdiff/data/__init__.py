@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .datalist import make_datalist, summarize_datalist, write_datalist
+from .datalist import check_unseen, make_datalist, summarize_datalist, write_datalist
 from .dicom_reader import DicomSeriesReader
 from .dicom_series import DicomError, SeriesInfo, read_series, scan_series, select_series
 from .inputs import list_inputs, output_name
@@ -17,6 +17,7 @@ __all__ = [
     "IterationSampler",
     "KeyedDataset",
     "SeriesInfo",
+    "check_unseen",
     "ignore_interrupt",
     "list_inputs",
     "make_datalist",

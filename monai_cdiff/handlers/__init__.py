@@ -16,7 +16,7 @@ from .ema import EMAHandler, ExponentialMovingAverage
 from .preview import PreviewHandler, save_comparison
 from .progress import ProgressHandler
 from .report import ReportHandler
-from .trained_range import TrainedRangeHandler
+from .trained_range import TrainedRangeHandler, log_trained
 
 __all__ = [
     "CheckpointHandler",
@@ -30,6 +30,7 @@ __all__ = [
     "export_weights",
     "find_checkpoint",
     "load_network",
+    "log_trained",
     "read_checkpoint",
     "save_comparison",
     "trained_settings",

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 TRAINING_FILE = "checkpoint.pt"
 MODEL_FILE = "model.pt"
+# settings that say what a training is; a resumed one cannot change them
+DEFINING = ("task", "spatial_dims", "factor", "domain", "normalisation", "image_size", "training_subjects")
 
 
 def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
@@ -137,7 +140,7 @@ def _count(shapes: Mapping[str, tuple[int, ...]]) -> int:
 
 
 class CheckpointHandler:
-    """Saves a training at intervals and at its end, however it ends, and resumes it.
+    """Saves a training at intervals, at its end and after Ctrl-C, and resumes it.
 
     Two files in ``<output_dir>/checkpoints``, each replaced as a whole: ``checkpoint.pt`` with everything needed to
     continue, and ``model.pt`` with the averaged weights, the settings, the scheduler and the parameterization, for
@@ -190,6 +193,8 @@ class CheckpointHandler:
         """Resume, or make room for a new training."""
         if self.resume is not None:
             self._restore(engine, read_checkpoint(self.resume))
+        if self.resume is not None and self.resume.resolve().parent == self.folder.resolve():
+            self._saved_at = engine.state.iteration
         elif _is_first_process():
             _move_aside(self.output_dir)
         self._started = time.monotonic() - self.train_seconds
@@ -198,8 +203,11 @@ class CheckpointHandler:
         if "iteration" not in content or "optimizer" not in content:
             raise ValueError(f"resume={str(self.resume)!r} holds weights only; resume from a {TRAINING_FILE}.")
         for name, value in self.settings.items():
-            if content["settings"].get(name) != value:
-                logger.warning(f"resuming with {name}={value!r}; was {content['settings'].get(name)!r}.")
+            saved = content["settings"].get(name)
+            if saved != value and name in DEFINING:
+                raise ValueError(f"resume={str(self.resume)!r}: {name} differs: saved {saved!r}; configured {value!r}.")
+            if saved != value:
+                logger.warning(f"resuming with {name}={value!r}; was {saved!r}.")
         objects = self._objects(engine)
         # what can refuse comes first, so that a refusal leaves the network as it was
         for name in sorted(objects, key=lambda n: n not in ("parameterization", "scheduler")):
@@ -230,6 +238,11 @@ class CheckpointHandler:
             "train_seconds": self.train_seconds,
         }
         averaged = self.objects["ema"].module.state_dict()
+        if not all(bool(torch.isfinite(value).all()) for value in averaged.values()):
+            raise FloatingPointError(
+                f"the weights are not finite at iteration {engine.state.iteration}; the checkpoint before is kept. "
+                "Lower the learning rate, or set amp=False."
+            )
         random = {"rng": torch.get_rng_state(), "rng_cuda": _cuda_rng_states()}
         write_checkpoint({**state, **common, **random, "ema_network": averaged}, self.folder / TRAINING_FILE)
         write_checkpoint({**common, "network": averaged}, self.model_file)
@@ -249,8 +262,7 @@ def _resume_path(resume: bool | str | None, folder: Path) -> Path | None:
 def _move_aside(output_dir: Path) -> None:
     if not (output_dir / "checkpoints" / TRAINING_FILE).exists():
         return
-    number = 1 + sum(1 for _ in output_dir.glob("earlier-*"))
-    target = output_dir / f"earlier-{number}"
+    target = next(path for n in count(1) if not (path := output_dir / f"earlier-{n}").exists())
     target.mkdir(parents=True)
     for name in ("checkpoints", "previews", "metrics.json", "comparison.png"):
         if (output_dir / name).exists():

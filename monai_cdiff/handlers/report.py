@@ -27,7 +27,8 @@ class ReportHandler:
 
     The evaluator's metrics are attached with ``save_details=True``; those named ``baseline_<name>`` belong to the
     baseline. Every number is the mean over images; a patient's entry is the mean over that patient's images. Images
-    without a finite value, as PSNR has for equal images, are left out of that mean and counted in ``n_not_finite``.
+    for which the value of the restoration or of the baseline is not finite, as PSNR is for equal images, are left out
+    of both means and counted in ``n_not_finite``.
 
     Args:
         path: the JSON file.
@@ -72,7 +73,7 @@ class ReportHandler:
         state: Any = engine.state
         if state.rank:
             return
-        details = {name: np.asarray(value).mean(axis=-1) for name, value in _details(state).items()}
+        details = self._comparable({n: np.asarray(value).mean(axis=-1) for n, value in _details(state).items()})
         report = {**self.facts, "n_images": len(subjects), **self._summary(details)}
         content = read_checkpoint(self.checkpoint)
         unbounded = {name: int((~np.isfinite(values)).sum()) for name, values in details.items()}
@@ -95,6 +96,13 @@ class ReportHandler:
         width = max(map(len, self.closing), default=0)
         for name, text in self.closing.items():
             logger.info(f"{name + ':':<{width + 1}} {text}")
+
+    @staticmethod
+    def _comparable(details: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """NaN in both where restoration or baseline is not finite, so that both means have the same images."""
+        own = {name: details[name.removeprefix(BASELINE)] for name in details}
+        theirs = {name: details.get(BASELINE + name.removeprefix(BASELINE), own[name]) for name in details}
+        return {n: np.where(np.isfinite(own[n]) & np.isfinite(theirs[n]), details[n], np.nan) for n in details}
 
     def _summary(self, details: Mapping[str, np.ndarray]) -> dict[str, Any]:
         means = {name: _mean(values) for name, values in details.items()}

@@ -11,7 +11,7 @@ from monai.utils.enums import CommonKeys
 
 from ..utils import check_number
 
-__all__ = ["TrainedRangeHandler"]
+__all__ = ["TrainedRangeHandler", "log_trained"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ class TrainedRangeHandler:
         self.trained = trained
         self.factor = check_number("factor", factor, 1, open_low=True)
         self.tolerance = check_number("tolerance", tolerance, 0)
+        self.warned: set[str] = set()
 
     def attach(self, engine: Engine) -> None:
         """Look at the factor when ``engine`` starts and at the voxel size of every image."""
@@ -50,7 +51,29 @@ class TrainedRangeHandler:
             if not all(self._inside(size, low, high) for size, (low, high) in zip(sizes, ranges)):
                 asked = " x ".join(f"{size:.3g}" for size in sizes)
                 known = " x ".join(f"{low:.3g}-{high:.3g}" for low, high in ranges)
-                logger.warning(f"restored voxel size {asked} mm, but the network was trained on {known} mm.")
+                if asked not in self.warned:
+                    logger.warning(f"restored voxel size {asked} mm, but the network was trained on {known} mm.")
+                self.warned.add(asked)
 
     def _inside(self, value: float, low: float, high: float) -> bool:
         return low * (1 - self.tolerance) <= value <= high * (1 + self.tolerance)
+
+
+def log_trained(checkpoint: str, trained: Mapping[str, Any], sampler: Any) -> None:
+    """Log which weights are used, and warn where they are used otherwise than in their training.
+
+    Args:
+        checkpoint: the file.
+        trained: its settings.
+        sampler: the scheduler that samples now.
+    """
+    logger.info(
+        f"weights: {checkpoint}, {trained['network_size']} network for {trained['task']} x {trained['factor']:g}"
+    )
+    now, then = type(sampler).__name__, trained.get("sampler")
+    if then not in (None, now):
+        logger.warning(f"the training sampled by {then}, this samples by {now}.")
+    if trained["normalisation"]["ref_key"] == "image":
+        logger.warning("trained on the range of the original images; what is known here is that of the degraded ones.")
+    if trained.get("image_size"):
+        logger.warning(f"trained on images resized to {trained['image_size']}; restored at their own size.")

@@ -43,4 +43,4 @@ def _metadata_keys(inputs: MetaTensor) -> list[str | None]:
 def _per_item(value: Any, count: int) -> list[Any]:
     if isinstance(value, (list, tuple)) or (isinstance(value, torch.Tensor) and value.ndim):
         return list(value) if len(value) == count else [None] * count
-    return [value] * count
+    return [value if count == 1 else None] * count  # one value for many items does not tell them apart

@@ -15,6 +15,7 @@ from monai.utils import convert_to_dst_type
 from ..networks import Parameterization
 from ..utils import (
     PredictionType,
+    Target,
     autocast,
     check_finite,
     check_flag,
@@ -35,14 +36,17 @@ class RestorationInferer(Inferer):
     The noise of an item depends on ``seed`` and the item's key alone, so results do not depend on the batch, the
     order or the number of processes. Keys are given in the call, or read from the metadata (``subject`` and
     ``slice_index``), or else made from the content of the degraded image. A network for 2-D images restores volumes
-    slice by slice along the last axis, in batches.
+    slice by slice along the last axis, in batches, if it has an attribute ``spatial_dims``.
+
+    Nested in ``SlidingWindowInferer`` each window draws noise of its own, from its content; tiles that share the noise
+    of the whole image are not built yet.
 
     Args:
-        scheduler: the sampler; one of this package, or MONAI's.
+        scheduler: the sampler; one of this package, or MONAI's DDPM or DDIM scheduler.
         num_inference_steps: network calls per sample, from 1 to the length of the chain.
         parameterization: what the network predicts; default: of the image, the scheduler's prediction type.
-        output: ``"sample"``, ``"mean"`` (one call at the noisiest step: the posterior mean) or ``"average"`` of
-            ``num_samples`` samples.
+        output: ``"sample"``, ``"mean"`` (one call at the noisiest step: the posterior mean; not with noise prediction)
+            or ``"average"`` of ``num_samples`` samples.
         seed: seed of all noise.
         num_samples: samples per image for ``"average"``.
         batch_size: most images or slices in one network call.
@@ -91,6 +95,23 @@ class RestorationInferer(Inferer):
         self.progress = check_flag("progress", progress)
         step: Any = scheduler.step
         self._takes_bounds = "bounds" in inspect.signature(step).parameters
+        self._check_scheduler(inspect.signature(step).parameters)
+
+    def _check_scheduler(self, accepted: Any) -> None:
+        name = type(self.scheduler).__name__
+        if "generator" not in accepted:
+            raise ValueError(f"scheduler={name}: its step takes no generator, so its noise cannot be keyed to an item.")
+        clips = getattr(self.scheduler, "clip_sample", False)
+        if not self._takes_bounds and clips and self.parameterization.target == Target.RESIDUAL:
+            raise ValueError(
+                f"scheduler={name} would clip the scaled residual as if it were an image; use clip_sample=False, or a "
+                "scheduler of this package."
+            )
+        if self.output == "mean" and self.parameterization.prediction_type == PredictionType.EPSILON:
+            raise ValueError(
+                "output='mean' needs a network that predicts x0 or v: at the noisiest step a prediction of the noise "
+                "says nothing about the image."
+            )
 
     @torch.no_grad()
     def __call__(

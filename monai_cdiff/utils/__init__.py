@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from .bundle import (
-    check_overrides,
-    default_device,
-    find_bundle_root,
-    join_processes,
-    log_choices,
-    show_root_cause,
-)
+from .bundle import check_overrides, default_device, find_bundle_root, join_processes, log_choices, show_root_cause
 from .checks import check_finite, check_flag, check_integer, check_number, check_option
 from .enums import ConditioningMode, DownsampleDomain, PredictionType, Target
 from .files import replacing, write_json

@@ -114,7 +114,7 @@ def test_metadata_keeps_monais_specification() -> None:
 
 def test_configurations_agree_where_they_say_the_same() -> None:
     train, evaluate, inference = config("train"), config("evaluate"), config("inference")
-    for name in ("task", "sampler", "network_def", "num_inference_steps"):
+    for name in ("task", "sampler", "network_def"):
         assert train[name] == evaluate[name] == inference[name], name
     for name in ("preprocessing", "postprocessing", "datalist", "source", "facts", "titles"):
         own = train["validate"][name] if name == "postprocessing" else train[name]
@@ -161,6 +161,25 @@ def test_a_second_training_into_the_same_folder_moves_the_first_aside(
         run("training", "train", dataset_dir=str(patients), output_dir=str(tmp_path), **SMALL)
     for name in ("checkpoints/model.pt", "metrics.json", "comparison.png", "previews"):
         assert (tmp_path / name).exists() and (tmp_path / "earlier-1" / name).exists()
+
+
+def test_subjects_of_the_training_are_not_scored(
+    trained: Path, patients: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    overrides = {"checkpoint": str(trained / "checkpoints" / "model.pt"), "dataset_dir": str(patients)}
+    with pytest.raises(RuntimeError) as caught:
+        run("run", "evaluate", output_dir=str(tmp_path), split_seed=1, **overrides)
+    assert "1 subjects to score were in the training" in str(caught.value.__cause__)
+    run("run", "evaluate", output_dir=str(tmp_path), split="training", **overrides)
+    assert len(read_metrics(tmp_path)["patients"]) == 1
+
+
+def test_a_single_file_is_restored_into_the_output_folder(
+    trained: Path, patients: Path, tmp_path: Path, run: Any
+) -> None:
+    checkpoint, file = str(trained / "checkpoints" / "model.pt"), str(patients / "patient0" / "t2.nii.gz")
+    run("run", "inference", checkpoint=checkpoint, input_dir=file, output_dir=str(tmp_path / "out"))
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.nii.gz")] == ["out/t2_sr.nii.gz"]
 
 
 BAD = [

@@ -81,6 +81,12 @@ def test_items_are_a_function_of_seed_and_position() -> None:
     assert any(not torch.equal(keyed(1)[n]["image"], forwards[n]) for n in range(10))
 
 
+def test_each_pass_has_its_own_order() -> None:
+    data = [{"image": n} for n in range(20)]
+    orders = [[KeyedDataset(data)[20 * epoch + place]["image"] for place in range(20)] for epoch in range(2)]
+    assert orders[0] != orders[1] and sorted(orders[0]) == sorted(orders[1])
+
+
 def test_each_pass_augments_anew() -> None:
     crop = Compose([RandSpatialCropd("image", roi_size=[2, 2], random_size=False)])
     dataset = KeyedDataset([{"image": torch.arange(30.0).view(1, 6, 5)}], crop)

@@ -98,6 +98,35 @@ def test_an_earlier_training_is_moved_aside(tmp_path: Path) -> None:
     assert read_checkpoint(tmp_path / "checkpoints" / "model.pt")["iteration"] == 1
 
 
+def test_diverged_weights_do_not_replace_a_checkpoint(tmp_path: Path) -> None:
+    trainer, ema = train(tmp_path, 2)
+    before = (tmp_path / "checkpoints" / "model.pt").read_bytes()
+    torch.nn.init.constant_(next(ema.module.parameters()), torch.nan)
+    inferer = trainer.inferer
+    objects = {"ema": ema, "scheduler": inferer.scheduler, "parameterization": inferer.parameterization}
+    trainer.state.iteration = 3
+    with pytest.raises(FloatingPointError, match="the weights are not finite at iteration 3"):
+        CheckpointHandler(tmp_path, objects, SETTINGS).save(trainer)
+    assert (tmp_path / "checkpoints" / "model.pt").read_bytes() == before
+
+
+def test_resuming_elsewhere_moves_aside_what_lies_there(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        train(tmp_path / name, 2)
+    before = (tmp_path / "b" / "checkpoints" / "model.pt").read_bytes()
+    train(tmp_path / "b", 3, resume=str(tmp_path / "a" / "checkpoints" / "checkpoint.pt"))
+    assert (tmp_path / "b" / "earlier-1" / "checkpoints" / "model.pt").read_bytes() == before
+    content = read_checkpoint(tmp_path / "a" / "checkpoints" / "checkpoint.pt")
+    assert read_checkpoint(tmp_path / "b" / "checkpoints" / "model.pt")["train_seconds"] > content["train_seconds"]
+
+
+def test_a_resumed_training_cannot_become_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(tmp_path, 2)
+    monkeypatch.setitem(SETTINGS, "factor", 2.0)
+    with pytest.raises(ValueError, match="factor differs: saved 4.0; configured 2.0"):
+        train(tmp_path, 3, resume=True)
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     write_checkpoint({"network": {}, "settings": {}}, path)

@@ -56,12 +56,13 @@ def test_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 def test_equal_images_are_left_out_and_counted(tmp_path: Path) -> None:
     handler, engine = evaluated(tmp_path)
     engine.state.metric_details["psnr"][1] = torch.inf
-    engine.state.metric_details["baseline_psnr"][:] = torch.inf
+    engine.state.metric_details["baseline_psnr"][2] = torch.inf
     handler.collect(engine)
     handler.write(engine)
     report = json.loads((tmp_path / "out" / "metrics.json").read_text(), parse_constant=pytest.fail)
-    assert report["psnr"] == 26.0 and report["baseline"]["psnr"] is None
-    assert report["n_not_finite"] == {"psnr": 1, "baseline_psnr": 3}
+    assert report["psnr"] == 30.0 and report["baseline"]["psnr"] == 25.0
+    assert report["n_not_finite"] == {"psnr": 2, "baseline_psnr": 2}
+    assert report["patients"]["a"]["psnr"] is None and report["patients"]["a"]["baseline"]["psnr"] is None
 
 
 def test_metrics_without_details(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 A spacing is a function ``(num_inference_steps, alphas_cumprod) -> timesteps``: strictly falling float64 numbers between
 ``num_train_timesteps - 1`` and 0, fractional ones allowed. ``"trailing"`` ends above 0; ``"leading"`` begins below
-``num_train_timesteps - 1``, where a sample is not pure noise: it is there for parity, not for restoration. A new one is added by name::
+``num_train_timesteps - 1``, where a sample is not pure noise: it is there for parity, not for restoration.
+
+A new one is added by name::
 
     @TimestepSpacings.add_def("mine", "every other timestep")
     def _mine(num_inference_steps, alphas_cumprod): ...

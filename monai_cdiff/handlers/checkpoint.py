@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from ignite.engine import Engine, Events
 
 from ..utils import check_integer, replacing
@@ -149,14 +148,13 @@ class CheckpointHandler:
     Args:
         output_dir: the training's folder.
         objects: what to save, by name: ``network`` and ``ema`` (needed), ``scheduler`` and ``parameterization``
-            (checked when loading), optimiser, learning rate
-            scheduler. The trainer's loss scaler is added.
+            (checked when loading), optimiser, learning rate scheduler. The trainer's loss scaler is added.
         settings: plain values that say what was trained, for ``trained_settings``.
         interval: iterations between two checkpoints.
         resume: False, True for the checkpoint in ``output_dir``, or the path of one; the string "false" is False.
 
     Raises:
-        FileNotFoundError: when the training starts, if there is nothing to resume.
+        FileNotFoundError: if there is nothing to resume.
         ValueError: when the training starts, if the checkpoint does not fit; nothing has been written then.
     """
 
@@ -195,7 +193,7 @@ class CheckpointHandler:
             self._restore(engine, read_checkpoint(self.resume))
         if self.resume is not None and self.resume.resolve().parent == self.folder.resolve():
             self._saved_at = engine.state.iteration
-        elif _is_first_process():
+        elif not _rank(engine):
             _move_aside(self.output_dir)
         self._started = time.monotonic() - self.train_seconds
 
@@ -226,7 +224,7 @@ class CheckpointHandler:
 
     def save(self, engine: Engine) -> None:
         """Write both files; on the first process only, and once per iteration."""
-        if not _is_first_process() or self._saved_at == engine.state.iteration:
+        if _rank(engine) or self._saved_at == engine.state.iteration:
             return
         self.train_seconds = time.monotonic() - self._started
         state = {name: item.state_dict() for name, item in self._objects(engine).items()}
@@ -274,5 +272,6 @@ def _cuda_rng_states() -> list[torch.Tensor]:
     return list(torch.cuda.get_rng_state_all()) if torch.cuda.is_available() else []
 
 
-def _is_first_process() -> bool:
-    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
+def _rank(engine: Engine) -> int:
+    state: Any = engine.state  # MONAI's engines know the number of their process
+    return state.rank

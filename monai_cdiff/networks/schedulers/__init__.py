@@ -5,6 +5,16 @@ from __future__ import annotations
 from .base import Bounds, DiffusionScheduler
 from .ddim import DDIMScheduler
 from .ddpm import DDPMScheduler
+from .dpm_solver_multistep import DPMSolverMultistepScheduler
 from .spacings import TimestepSpacings
+from .unipc_multistep import UniPCMultistepScheduler
 
-__all__ = ["Bounds", "DDIMScheduler", "DDPMScheduler", "DiffusionScheduler", "TimestepSpacings"]
+__all__ = [
+    "Bounds",
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "DPMSolverMultistepScheduler",
+    "DiffusionScheduler",
+    "TimestepSpacings",
+    "UniPCMultistepScheduler",
+]

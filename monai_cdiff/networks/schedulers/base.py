@@ -8,19 +8,24 @@ Timesteps count from 0, so timestep ``t`` of MONAI and of this package is the pa
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from monai.networks.schedulers import NoiseSchedules, Scheduler
 from monai.utils import unsqueeze_right
 
-from ...utils import Generators, PredictionType, check_integer, check_number, check_option
-from .spacings import TimestepSpacings
+from ...utils import Generators, PredictionType, check_flag, check_integer, check_number, check_option
+from .noise_level import NoiseLevel, Transition
+from .spacings import TimestepSpacings, check_spacing_args
+from .thresholding import dynamic_threshold
 
 __all__ = ["Bounds", "DiffusionScheduler"]
 
 Bounds = tuple[torch.Tensor, torch.Tensor] | tuple[float, float]
+
+# What is left of the signal where none is left: far below what float32 can show, and its logarithm is finite.
+_NO_SIGNAL = 1e-30
 
 
 class DiffusionScheduler(Scheduler):
@@ -38,8 +43,13 @@ class DiffusionScheduler(Scheduler):
         clip_sample: clamp the predicted x0 to ``[clip_sample_min, clip_sample_max]`` in steps without ``bounds``.
         clip_sample_min: lower limit of x0.
         clip_sample_max: upper limit of x0.
-        timestep_spacing: name in :py:data:`TimestepSpacings`: ``"trailing"``, ``"leading"``, ``"linspace"`` or
-            ``"logsnr"``. With as many steps as timesteps all of them are the whole chain.
+        timestep_spacing: name in :py:data:`TimestepSpacings`: ``"log1p"``, ``"logsnr"``, ``"karras"``, ``"trailing"``,
+            ``"leading"`` or ``"linspace"``. With as many steps as timesteps all of them are the whole chain.
+        spacing_args: further arguments of the spacing, for example ``{"power": 0.8}`` for ``"logsnr"``.
+        dynamic_threshold: instead of clamping, scale each item's predicted x0 back into the range by the quantile
+            given here, from 0 to 1 (arXiv:2205.11487, section 2.3; the paper's is 0.995); None clamps.
+        zero_terminal_snr: rescale the schedule so that nothing of the image is left at the noisiest timestep
+            (arXiv:2305.08891, algorithm 1); needs a network that predicts x0 or v, trained with this schedule.
         schedule_args: further arguments of the schedule, for example ``beta_start`` and ``beta_end``.
 
     Raises:
@@ -58,23 +68,44 @@ class DiffusionScheduler(Scheduler):
         clip_sample: bool = True,
         clip_sample_min: float = -1.0,
         clip_sample_max: float = 1.0,
-        timestep_spacing: str = "trailing",
+        timestep_spacing: str = "log1p",
+        spacing_args: dict[str, Any] | None = None,
+        dynamic_threshold: float | None = None,
+        zero_terminal_snr: bool = False,
         **schedule_args: Any,
     ) -> None:
         check_integer("num_train_timesteps", num_train_timesteps, 2)
         check_option("schedule", schedule, NoiseSchedules.names)
         super().__init__(num_train_timesteps, schedule, **schedule_args)
-        self._register_tables()
         self.prediction_type = check_option("prediction_type", prediction_type, PredictionType)
+        self._register_tables(self._check_terminal_snr(zero_terminal_snr))
         self.timestep_spacing = check_option("timestep_spacing", timestep_spacing, TimestepSpacings.names)
+        self.spacing_args = check_spacing_args(self.timestep_spacing, spacing_args)
         low = check_number("clip_sample_min", clip_sample_min)
         high = check_number("clip_sample_max", clip_sample_max, low=low, open_low=True)
-        self.clip_sample = clip_sample
+        self.clip_sample = check_flag("clip_sample", clip_sample)
         self.clip_sample_values = [low, high]
+        if dynamic_threshold is not None:
+            dynamic_threshold = check_number("dynamic_threshold", dynamic_threshold, 0, 1)
+        self.dynamic_threshold = dynamic_threshold
         self._set_grid(torch.arange(num_train_timesteps - 1, -1, -1))
 
-    def _register_tables(self) -> None:
+    def _check_terminal_snr(self, zero_terminal_snr: bool) -> bool:
+        zero = check_flag("zero_terminal_snr", zero_terminal_snr)
+        if zero and self.prediction_type == PredictionType.EPSILON:
+            raise ValueError(
+                "zero_terminal_snr=True needs prediction_type='sample' or 'v_prediction': where nothing of the image is "
+                "left, a prediction of the noise says nothing about it."
+            )
+        return zero
+
+    def _register_tables(self, zero_terminal_snr: bool) -> None:
         betas = self.betas.double()
+        if zero_terminal_snr:
+            alpha = torch.cumprod(1 - betas, dim=0).sqrt()
+            alpha = (alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])
+            alpha_bar = torch.nn.functional.pad(alpha.square(), (1, 0), value=1.0)
+            betas = 1 - alpha_bar[1:] / alpha_bar[:-1]
         # MONAI's base sets float32 tables as plain attributes, which would shadow buffers of the same names
         del self.betas, self.alphas, self.alphas_cumprod
         self.register_buffer("betas", betas)
@@ -89,10 +120,11 @@ class DiffusionScheduler(Scheduler):
         return self
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
-        saved = state_dict.get(prefix + "betas")
-        if saved is not None and not _same_table(saved, self.betas):
+        own = dict(self.named_buffers(recurse=False))
+        saved = {name: state_dict[prefix + name] for name in own if prefix + name in state_dict}
+        if not all(_same_table(table, own[name]) for name, table in saved.items()):
             error_msgs: list[str] = args[-1]
-            error_msgs.append(f"noise schedule differs: saved {_describe(saved)}; configured {_describe(self.betas)}")
+            error_msgs.append(f"noise schedule differs: saved {_describe(saved)}; configured {_describe(own)}")
             return
         super()._load_from_state_dict(state_dict, prefix, *args)
 
@@ -107,35 +139,90 @@ class DiffusionScheduler(Scheduler):
         Returns:
             A float64 tensor of the same shape, on the device of ``timesteps``.
         """
-        log_table = torch.nn.functional.pad(self.alphas_cumprod.to(timesteps.device).log(), (1, 0))
+        table = self.alphas_cumprod.to(timesteps.device).clamp(min=_NO_SIGNAL)
+        log_table = torch.nn.functional.pad(table.log(), (1, 0))
         position = timesteps.double() + 1
         lower = position.floor().clamp(0, self.num_train_timesteps - 1).long()
         return torch.lerp(log_table[lower], log_table[lower + 1], position - lower).exp()
 
-    def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
+    def scalings(self, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """``alpha`` and ``sigma`` of ``x_t = alpha x_0 + sigma eps``; arguments and type as :py:meth:`alpha_bar`."""
+        alpha_bar = self.alpha_bar(timesteps)
+        return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: str | torch.device | None = None,
+        timesteps: Sequence[float] | torch.Tensor | None = None,
+        start_timestep: int | None = None,
+    ) -> None:
         """Choose the timesteps to visit.
 
         Args:
             num_inference_steps: number of network calls, from 1 to ``num_train_timesteps``.
             device: device of ``timesteps``; leave it on the CPU to step without synchronising with a GPU.
+            timesteps: the timesteps themselves, strictly falling from at most ``num_train_timesteps - 1`` to at least
+                0, fractional allowed; instead of a number of calls.
+            start_timestep: begin in the middle of the chain, at this whole timestep of at least 1, with a sample made
+                by :py:meth:`add_noise`; default: the noisiest timestep.
 
         Raises:
-            ValueError: if there are more steps than timesteps, or fewer than one.
+            ValueError: if there are more steps than timesteps or fewer than one, both a number of calls and timesteps
+                or neither are given, or the timesteps do not fall or leave the chain.
         """
-        count = check_integer("num_inference_steps", num_inference_steps, 1, self.num_train_timesteps)
-        grid = torch.arange(self.num_train_timesteps - 1, -1, -1)
-        if count < self.num_train_timesteps:
-            chosen = torch.from_numpy(TimestepSpacings[self.timestep_spacing](count, self.alphas_cumprod).copy())
-            grid = chosen.long() if torch.equal(chosen, chosen.round()) else chosen.float()
-        self.num_inference_steps = count
+        if (num_inference_steps is None) == (timesteps is None):
+            raise ValueError(
+                f"num_inference_steps={num_inference_steps!r} and timesteps={timesteps!r}: give one of the two."
+            )
+        if timesteps is not None:
+            if start_timestep is not None:
+                raise ValueError(f"start_timestep={start_timestep!r}: the first of timesteps is the start already.")
+            grid = self._check_timesteps(timesteps)
+        else:
+            grid = self._spaced(num_inference_steps, start_timestep)
+        self.num_inference_steps = len(grid)
         self._set_grid(grid, device)
+
+    def _spaced(self, num_inference_steps: Any, start_timestep: int | None) -> torch.Tensor:
+        last = self.num_train_timesteps - 1
+        start = last if start_timestep is None else check_integer("start_timestep", start_timestep, 1, last)
+        count = check_integer("num_inference_steps", num_inference_steps, 1, start + 1)
+        if count == start + 1:
+            return torch.arange(start, -1, -1)
+        spacing = TimestepSpacings[self.timestep_spacing]
+        alpha, sigma = self.scalings(torch.arange(self.num_train_timesteps))
+        half_log_snr = (alpha / sigma).log().numpy()
+        if alpha[-1] ** 2 <= _NO_SIGNAL:
+            half_log_snr[-1] = half_log_snr[-2]
+        # the chain up to the start is a chain of its own
+        return _whole_if_possible(spacing(count, half_log_snr[: start + 1], **self.spacing_args).copy())
+
+    def _check_timesteps(self, timesteps: Sequence[float] | torch.Tensor) -> torch.Tensor:
+        values = timesteps.tolist() if isinstance(timesteps, torch.Tensor) else list(timesteps)
+        last = self.num_train_timesteps - 1
+        grid = [check_number(f"timesteps[{i}]", value, 0, last) for i, value in enumerate(values)]
+        if not grid or any(here <= there for here, there in zip(grid, grid[1:])):
+            raise ValueError(f"timesteps={values} must be one or more numbers that fall strictly, from at most {last}.")
+        return _whole_if_possible(grid)
 
     def _set_grid(self, grid: torch.Tensor, device: str | torch.device | None = None) -> None:
         if grid.numel() > 1 and not bool((grid.diff() < 0).all()):
-            raise ValueError(f"timesteps={grid.tolist()} must fall strictly; take fewer steps or another spacing.")
+            raise ValueError(f"timesteps={_shortened(grid)} must fall strictly; take fewer steps or another spacing.")
         self.timesteps = grid.to(device)
-        alpha_bars = [*self.alpha_bar(grid).tolist(), 1.0]
-        self._transitions = {float(t): pair for t, pair in zip(grid.tolist(), zip(alpha_bars, alpha_bars[1:]))}
+        self._transitions: dict[float, Transition] | None = None
+
+    def _transition(self, timestep: int | float | torch.Tensor) -> Transition:
+        if self._transitions is None:
+            grid = self.timesteps.cpu()
+            alpha, sigma = self.scalings(torch.cat([grid, grid.new_tensor([-1])]))
+            levels = [NoiseLevel(*pair) for pair in zip(alpha.tolist(), sigma.tolist())]
+            steps = enumerate(zip(grid.tolist(), levels, levels[1:]))
+            self._transitions = {float(t): Transition(index, here, there) for index, (t, here, there) in steps}
+        found = self._transitions.get(float(timestep))
+        if found is None:
+            raise ValueError(f"timestep={timestep} is not in the grid {_shortened(self.timesteps)}; see set_timesteps.")
+        return found
 
     def add_noise(self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """``x_t = alpha x_0 + sigma eps`` (eq. 3).
@@ -148,19 +235,19 @@ class DiffusionScheduler(Scheduler):
         Returns:
             x_t with the shape and type of ``original_samples``.
         """
-        alpha, sigma = self._scalings(timesteps, original_samples)
+        alpha, sigma = self._scalings_like(timesteps, original_samples)
         return alpha * original_samples + sigma * noise
 
     def get_velocity(self, sample: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """``v = alpha eps - sigma x_0`` (arXiv:2202.00512); arguments as in :py:meth:`add_noise`."""
-        alpha, sigma = self._scalings(timesteps, sample)
+        alpha, sigma = self._scalings_like(timesteps, sample)
         return alpha * noise - sigma * sample
 
-    def _scalings(self, timesteps: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _scalings_like(self, timesteps: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if timesteps.device.type == "cpu" and not 0 <= timesteps.min() <= timesteps.max() < self.num_train_timesteps:
             raise ValueError(f"timesteps={timesteps.tolist()} must lie from 0 to {self.num_train_timesteps - 1}.")
-        alpha_bar = unsqueeze_right(self.alpha_bar(timesteps.to(like.device)), like.ndim)
-        return alpha_bar.sqrt().to(like.dtype), (1 - alpha_bar).sqrt().to(like.dtype)
+        alpha, sigma = self.scalings(timesteps.to(like.device))
+        return unsqueeze_right(alpha, like.ndim).to(like.dtype), unsqueeze_right(sigma, like.ndim).to(like.dtype)
 
     def step(
         self,
@@ -186,29 +273,34 @@ class DiffusionScheduler(Scheduler):
         Raises:
             ValueError: if ``timestep`` is not in the grid, or the shapes differ.
         """
-        transition = self._transitions.get(float(timestep))
-        if transition is None:
-            raise ValueError(f"timestep={timestep} is not in the grid {self.timesteps.tolist()}; see set_timesteps.")
+        transition = self._transition(timestep)
         if model_output.shape != sample.shape:
             raise ValueError(f"model_output has shape {tuple(model_output.shape)}, sample {tuple(sample.shape)}.")
         working = sample.float() if sample.dtype in (torch.float16, torch.bfloat16) else sample
-        x0 = self._predict_x0(model_output.to(working.dtype), working, transition[0], bounds)
-        previous = self._advance(x0, working, *transition, generator)
+        x0 = self._restrict(self._predict_x0(model_output.to(working.dtype), working, transition.here), bounds)
+        previous = self._advance(x0, working, transition, generator)
+        if transition.is_last:
+            previous = self._clamp(previous, bounds)
         return previous.to(sample.dtype), x0.to(sample.dtype)
 
-    def _predict_x0(
-        self, model_output: torch.Tensor, sample: torch.Tensor, alpha_bar: float, bounds: Bounds | None
-    ) -> torch.Tensor:
-        x0 = _TO_X0[self.prediction_type](model_output, sample, alpha_bar**0.5, (1 - alpha_bar) ** 0.5)
+    def _predict_x0(self, model_output: torch.Tensor, sample: torch.Tensor, here: NoiseLevel) -> torch.Tensor:
+        return _TO_X0[self.prediction_type](model_output, sample, *here)
+
+    def _restrict(self, x0: torch.Tensor, bounds: Bounds | None) -> torch.Tensor:
+        if bounds is None and self.dynamic_threshold is not None:
+            return dynamic_threshold(x0, self.dynamic_threshold, *self.clip_sample_values)
+        return self._clamp(x0, bounds)
+
+    def _clamp(self, x0: torch.Tensor, bounds: Bounds | None) -> torch.Tensor:
         if bounds is not None:
             return torch.clamp(x0, *bounds)
         return x0.clamp(*self.clip_sample_values) if self.clip_sample else x0
 
     @abstractmethod
     def _advance(
-        self, x0: torch.Tensor, sample: torch.Tensor, alpha_bar: float, alpha_bar_prev: float, generator: Generators
+        self, x0: torch.Tensor, sample: torch.Tensor, transition: Transition, generator: Generators
     ) -> torch.Tensor:
-        """The sample at the previous noise level; ``alpha_bar_prev`` is 1 in the last step, which draws no noise."""
+        """The sample at the noise level ``transition.there``; the last step goes to x0 and draws no noise."""
 
 
 _TO_X0: dict[str, Callable[[torch.Tensor, torch.Tensor, float, float], torch.Tensor]] = {
@@ -218,9 +310,21 @@ _TO_X0: dict[str, Callable[[torch.Tensor, torch.Tensor, float, float], torch.Ten
 }
 
 
+def _whole_if_possible(grid: Any) -> torch.Tensor:
+    chosen = torch.as_tensor(grid, dtype=torch.float64)
+    return chosen.long() if torch.equal(chosen, chosen.round()) else chosen.float()
+
+
 def _same_table(saved: torch.Tensor, own: torch.Tensor) -> bool:
     return saved.shape == own.shape and torch.allclose(saved.to(own), own, rtol=1e-6, atol=0)
 
 
-def _describe(betas: torch.Tensor) -> str:
-    return f"T={len(betas)}, beta from {betas[0].item():.3g} to {betas[-1].item():.3g}"
+def _describe(tables: Mapping[str, torch.Tensor]) -> str:
+    betas = tables["betas"]
+    numbers = [f", {name}={table.item():.3g}" for name, table in tables.items() if table.ndim == 0]
+    return f"T={len(betas)}, beta from {betas[0].item():.3g} to {betas[-1].item():.3g}" + "".join(numbers)
+
+
+def _shortened(grid: torch.Tensor) -> str:
+    values = [f"{value:.6g}" for value in grid.tolist()]
+    return f"[{', '.join(values if len(values) < 12 else [*values[:5], '...', *values[-5:]])}]"

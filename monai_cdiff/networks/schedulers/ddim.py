@@ -8,6 +8,7 @@ import torch
 
 from ...utils import Generators, check_number, randn
 from .base import DiffusionScheduler
+from .noise_level import Transition
 
 __all__ = ["DDIMScheduler"]
 
@@ -39,11 +40,12 @@ class DDIMScheduler(DiffusionScheduler):
         self.eta = check_number("eta", eta, 0, 1)
 
     def _advance(
-        self, x0: torch.Tensor, sample: torch.Tensor, alpha_bar: float, alpha_bar_prev: float, generator: Generators
+        self, x0: torch.Tensor, sample: torch.Tensor, transition: Transition, generator: Generators
     ) -> torch.Tensor:
-        variance = self.eta**2 * (1 - alpha_bar_prev) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_prev)
-        eps = (sample - alpha_bar**0.5 * x0) / (1 - alpha_bar) ** 0.5
-        mean = alpha_bar_prev**0.5 * x0 + (1 - alpha_bar_prev - variance) ** 0.5 * eps
+        (alpha, sigma), (alpha_prev, sigma_prev) = transition.here, transition.there
+        variance = (self.eta * sigma_prev) ** 2 * (1 - (alpha * sigma_prev / (alpha_prev * sigma)) ** 2)
+        eps_factor = (sigma_prev**2 - variance) ** 0.5 / sigma
+        mean = (alpha_prev - alpha * eps_factor) * x0 + eps_factor * sample
         if variance == 0:
             return mean
         return mean + variance**0.5 * randn(sample.shape, generator, sample.device, sample.dtype)

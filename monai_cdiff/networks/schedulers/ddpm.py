@@ -8,6 +8,7 @@ import torch
 
 from ...utils import Generators, check_option, randn
 from .base import DiffusionScheduler
+from .noise_level import Transition
 
 __all__ = ["DDPMScheduler"]
 
@@ -48,12 +49,13 @@ class DDPMScheduler(DiffusionScheduler):
         self.variance_type = check_option("variance_type", variance_type, ["fixed_small", "fixed_large"])
 
     def _advance(
-        self, x0: torch.Tensor, sample: torch.Tensor, alpha_bar: float, alpha_bar_prev: float, generator: Generators
+        self, x0: torch.Tensor, sample: torch.Tensor, transition: Transition, generator: Generators
     ) -> torch.Tensor:
-        beta = 1 - alpha_bar / alpha_bar_prev
-        shrink = (1 - alpha_bar_prev) / (1 - alpha_bar)
-        mean = (alpha_bar_prev**0.5 * beta / (1 - alpha_bar)) * x0 + ((1 - beta) ** 0.5 * shrink) * sample
-        if alpha_bar_prev == 1:
+        (alpha, sigma), (alpha_prev, sigma_prev) = transition.here, transition.there
+        beta = 1 - (alpha / alpha_prev) ** 2
+        shrink = (sigma_prev / sigma) ** 2
+        mean = (alpha_prev * beta / sigma**2) * x0 + (alpha / alpha_prev * shrink) * sample
+        if transition.is_last:
             return mean
         variance = beta if self.variance_type == "fixed_large" else beta * shrink
         return mean + variance**0.5 * randn(sample.shape, generator, sample.device, sample.dtype)

@@ -60,7 +60,7 @@ OURS = {
     "DDPM": ours("DDPMScheduler", clip_sample=False),
     "DDIM": ours("DDIMScheduler", clip_sample=False),
     "DPM++ 2": ours("DPMSolverMultistepScheduler", clip_sample=False, solver_order=2),
-    "DPM++ 3": ours("DPMSolverMultistepScheduler", clip_sample=False),
+    "DPM++ 3": ours("DPMSolverMultistepScheduler", clip_sample=False, solver_order=3),
     "SDE-DPM++ 2": ours(
         "DPMSolverMultistepScheduler", clip_sample=False, solver_order=2, algorithm_type="sde-dpmsolver++"
     ),

@@ -10,6 +10,7 @@ from monai.networks.schedulers import Scheduler
 
 from ..networks import Parameterization
 from ..utils import ConditioningMode, PredictionType, check_option
+from .stock_schedulers import warn_of_strides
 
 __all__ = ["ConditionalDiffusionInferer"]
 
@@ -80,9 +81,13 @@ class ConditionalDiffusionInferer(DiffusionInferer):
         mode = mode or self.conditioning_mode
         return super().__call__(x0, diffusion_model, noise, timesteps, condition, mode=mode, seg=seg)
 
-    def sample(self, *args: Any, **kwargs: Any) -> Any:
+    def sample(
+        self, input_noise: torch.Tensor, diffusion_model: Any, scheduler: Scheduler | None = None, **kwargs: Any
+    ) -> Any:
         """MONAI's ``DiffusionInferer.sample`` in this inferer's mode; returns diffused values, not decoded images.
 
         Use :py:class:`RestorationInferer` to restore images.
         """
-        return super().sample(*args, **{"mode": self.conditioning_mode, **kwargs})
+        chosen: Any = scheduler or self.scheduler
+        warn_of_strides(chosen, len(chosen.timesteps))
+        return super().sample(input_noise, diffusion_model, chosen, **{"mode": self.conditioning_mode, **kwargs})

@@ -26,6 +26,7 @@ from ..utils import (
     randn,
 )
 from .keys import item_keys
+from .stock_schedulers import warn_of_strides
 
 __all__ = ["RestorationInferer"]
 
@@ -43,7 +44,8 @@ class RestorationInferer(Inferer):
 
     Args:
         scheduler: the sampler; one of this package, or MONAI's DDPM or DDIM scheduler.
-        num_inference_steps: network calls per sample, from 1 to the length of the chain.
+        num_inference_steps: network calls per sample, from 1 to the length of the chain; or the timesteps themselves,
+            falling, for schedulers of this package.
         parameterization: what the network predicts; default: of the image, the scheduler's prediction type.
         output: ``"sample"``, ``"mean"`` (one call at the noisiest step: the posterior mean; not with noise prediction)
             or ``"average"`` of ``num_samples`` samples.
@@ -52,9 +54,14 @@ class RestorationInferer(Inferer):
         batch_size: most images or slices in one network call.
         amp: run the network under autocast, on bfloat16 or the type the device is good at; the chain stays float32.
         progress: show a progress bar.
+        start_timestep: begin in the middle of the chain, at this timestep, from the condition with the noise that
+            belongs there; for schedulers of this package. Default: the noisiest timestep.
 
     Raises:
         ValueError: for an argument outside what is allowed, or if scheduler and parameterization disagree.
+
+    Warns:
+        UserWarning: if the scheduler is MONAI's DDPM or DDIM with fewer calls than its chain is long, which is wrong.
 
     Example:
         >>> import torch
@@ -69,7 +76,7 @@ class RestorationInferer(Inferer):
     def __init__(
         self,
         scheduler: Scheduler,
-        num_inference_steps: int,
+        num_inference_steps: int | Sequence[float],
         parameterization: Parameterization | None = None,
         output: str = "sample",
         seed: int = 0,
@@ -77,11 +84,9 @@ class RestorationInferer(Inferer):
         batch_size: int = 16,
         amp: bool = False,
         progress: bool = False,
+        start_timestep: int | None = None,
     ) -> None:
         self.scheduler: Any = scheduler
-        self.num_inference_steps = check_integer(
-            "num_inference_steps", num_inference_steps, 1, scheduler.num_train_timesteps
-        )
         prediction_type = getattr(scheduler, "prediction_type", PredictionType.EPSILON)
         self.parameterization = parameterization or Parameterization(prediction_type)
         self.parameterization.check_scheduler(scheduler)
@@ -96,13 +101,17 @@ class RestorationInferer(Inferer):
         step: Any = scheduler.step
         self._takes_bounds = "bounds" in inspect.signature(step).parameters
         self._check_scheduler(inspect.signature(step).parameters)
+        self.start_timestep = start_timestep
+        self.num_inference_steps = self._check_grid(num_inference_steps)
+        if self.output != "mean":
+            warn_of_strides(scheduler, self.num_inference_steps)
 
     def _check_scheduler(self, accepted: Any) -> None:
         name = type(self.scheduler).__name__
         if "generator" not in accepted:
             raise ValueError(f"scheduler={name}: its step takes no generator, so its noise cannot be keyed to an item.")
-        clips = getattr(self.scheduler, "clip_sample", False)
-        if not self._takes_bounds and clips and self.parameterization.target == Target.RESIDUAL:
+        clips = not self._takes_bounds and getattr(self.scheduler, "clip_sample", False)
+        if getattr(self.scheduler, "clips_itself", clips) and self.parameterization.target == Target.RESIDUAL:
             raise ValueError(
                 f"scheduler={name} would clip the scaled residual as if it were an image; use clip_sample=False, or a "
                 "scheduler of this package."
@@ -112,6 +121,22 @@ class RestorationInferer(Inferer):
                 "output='mean' needs a network that predicts x0 or v: at the noisiest step a prediction of the noise "
                 "says nothing about the image."
             )
+
+    def _check_grid(self, num_inference_steps: int | Sequence[float]) -> int:
+        """Try the grid, so that a wrong one is refused here; return its number of calls."""
+        given = isinstance(num_inference_steps, Sequence)
+        if not given:
+            check_integer("num_inference_steps", num_inference_steps, 1, self.scheduler.num_train_timesteps)
+        self._grid: dict[str, Any] = {"timesteps" if given else "num_inference_steps": num_inference_steps}
+        if self.start_timestep is not None:
+            self._grid["start_timestep"] = self.start_timestep
+        accepted = inspect.signature(self.scheduler.set_timesteps).parameters
+        for name, value in self._grid.items():
+            if name not in accepted:
+                name_of_scheduler = type(self.scheduler).__name__
+                raise ValueError(f"{name}={value!r}: the set_timesteps of scheduler={name_of_scheduler} takes none.")
+        self.scheduler.set_timesteps(**self._grid)
+        return len(self.scheduler.timesteps)
 
     @torch.no_grad()
     def __call__(
@@ -162,8 +187,7 @@ class RestorationInferer(Inferer):
 
         weights = network.parameters() if isinstance(network, torch.nn.Module) else ()
         device = next(iter(weights), items).device
-        whole_chain = self.scheduler.num_train_timesteps
-        self.scheduler.set_timesteps(whole_chain if self.output == "mean" else self.num_inference_steps)
+        self._set_timesteps()
         batches = range(0, len(items), self.batch_size)
         calls = len(batches) * self.num_samples * len(self._timesteps())
         restored: torch.Tensor | None = None
@@ -195,6 +219,13 @@ class RestorationInferer(Inferer):
             total += self.parameterization.decode(self._sample(condition, predict, generators, shape), condition)
         return total / self.num_samples
 
+    def _set_timesteps(self) -> None:
+        if self.output != "mean":
+            return self.scheduler.set_timesteps(**self._grid)
+        if self.start_timestep is None:  # whose first timestep is the noisiest, whatever the spacing
+            return self.scheduler.set_timesteps(self.scheduler.num_train_timesteps)
+        return self.scheduler.set_timesteps(self.start_timestep + 1, start_timestep=self.start_timestep)
+
     def _timesteps(self) -> torch.Tensor:
         return self.scheduler.timesteps[:1] if self.output == "mean" else self.scheduler.timesteps
 
@@ -202,7 +233,7 @@ class RestorationInferer(Inferer):
         self, condition: torch.Tensor, predict: Callable, generators: list[torch.Generator], shape: tuple[int, ...]
     ) -> torch.Tensor:
         bounds = self.parameterization.bounds(condition, shape[1])
-        sample = randn(shape, generators, condition.device)
+        sample = self._start(condition, randn(shape, generators, condition.device))
         # one transfer for the whole chain: no step waits for the device
         on_device = self._timesteps().to(condition.device, dtype=torch.float32)
         x0 = sample
@@ -211,6 +242,11 @@ class RestorationInferer(Inferer):
             output = predict(x, on_device[index].expand(len(x)))
             sample, x0 = self._step(output, timestep, sample, generators, bounds)
         return x0 if self.output == "mean" else sample
+
+    def _start(self, condition: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """The condition in place of the image, as noisy as the first timestep: almost only noise at the noisiest."""
+        guess = self.parameterization.encode(condition[:, : noise.shape[1]], condition)
+        return self.scheduler.add_noise(guess, noise, self._timesteps()[:1].expand(len(noise)))
 
     def _step(
         self, output: torch.Tensor, timestep: torch.Tensor, sample: torch.Tensor, generators: list, bounds: Any

@@ -117,12 +117,17 @@ class Parameterization:
         return scheduler.get_velocity(x0, noise, timesteps)
 
     def check_scheduler(self, scheduler: Any) -> None:
-        """Raise a ``ValueError`` if the scheduler reads the network's output as something else."""
+        """Raise a ``ValueError`` if the scheduler reads the network's output, or what is diffused, as something else."""
         theirs = getattr(scheduler, "prediction_type", self.prediction_type)
         if str(theirs) != self.prediction_type:
             raise ValueError(
                 f"scheduler.prediction_type={str(theirs)!r} differs from the parameterization's "
                 f"prediction_type={self.prediction_type!r}; the scheduler would misread the network's output."
+            )
+        if getattr(scheduler, "target", self.target) != self.target:
+            raise ValueError(
+                f"scheduler={type(scheduler).__name__} needs target={scheduler.target!r}; the parameterization has "
+                f"target={self.target!r}."
             )
 
     def state_dict(self) -> dict[str, Any]:

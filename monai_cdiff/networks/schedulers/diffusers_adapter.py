@@ -50,6 +50,8 @@ class DiffusersSchedulerAdapter(DiffusionScheduler):
         self.alphas = alpha_bar / torch.nn.functional.pad(alpha_bar, (1, 0), value=1.0)[:-1]
         self.betas = 1 - self.alphas
         self.scheduler = scheduler
+        # a clipping of its own stays in force inside bounds
+        self.clips_itself = any(scheduler.config.get(word, False) for word in ("clip_sample", "thresholding"))
         self.step_kwargs = step_kwargs
         accepted = inspect.signature(scheduler.step).parameters
         self._takes_generator = "generator" in accepted

@@ -25,11 +25,11 @@ class DPMSolverMultistepScheduler(MultistepScheduler):
     Args:
         num_train_timesteps: see :py:class:`DiffusionScheduler`.
         schedule: see :py:class:`DiffusionScheduler`.
-        solver_order: order of the solver, from 1 to 3.
+        solver_order: order of the solver, from 1 to 3; None: 2 with fewer than 10 calls, else 3.
         algorithm_type: ``"dpmsolver++"`` (ODE) or ``"sde-dpmsolver++"``.
-        solver_type: ``"adams"`` integrates the interpolating polynomial exactly (of second order this is what other
-            libraries call "heun"); ``"midpoint"`` is as published: the integral of ``s`` at order 2 is that of a
-            constant 1/2, and the second difference at order 3 counts half.
+        solver_type: ``"midpoint"`` is as published: the integral of ``s`` at order 2 is that of a constant 1/2, and the
+            second difference at order 3 counts half, which leaves an error of second order; ``"adams"`` integrates
+            the interpolating polynomial exactly (at order 2 this is what other libraries call "heun").
         kwargs: the other arguments of :py:class:`MultistepScheduler` and :py:class:`DiffusionScheduler`; by default the
             ODE extrapolates at the end and the SDE does not.
 
@@ -44,9 +44,9 @@ class DPMSolverMultistepScheduler(MultistepScheduler):
         self,
         num_train_timesteps: int = 2000,
         schedule: str = "linear_beta",
-        solver_order: int = 3,
+        solver_order: int | None = None,
         algorithm_type: str = "dpmsolver++",
-        solver_type: str = "adams",
+        solver_type: str = "midpoint",
         final_extrapolation: bool | None = None,
         **kwargs: Any,
     ) -> None:
@@ -55,7 +55,7 @@ class DPMSolverMultistepScheduler(MultistepScheduler):
             final_extrapolation = algorithm_type == "dpmsolver++"
         super().__init__(num_train_timesteps, schedule, solver_order, final_extrapolation, **kwargs)
         self.algorithm_type = str(algorithm_type)
-        self.solver_type = check_option("solver_type", solver_type, ["adams", "midpoint"])
+        self.solver_type = check_option("solver_type", solver_type, ["midpoint", "adams"])
 
     def _solve(
         self, sample: torch.Tensor, nodes: Sequence[Node], transition: Transition, generator: Generators

@@ -26,7 +26,7 @@ class UniPCMultistepScheduler(MultistepScheduler):
     Args:
         num_train_timesteps: see :py:class:`DiffusionScheduler`.
         schedule: see :py:class:`DiffusionScheduler`.
-        solver_order: order of predictor and corrector, from 1 to 3.
+        solver_order: order of predictor and corrector, from 1 to 3; None: 2 with fewer than 10 calls, else 3.
         solver_type: ``B(h)`` of the paper in the steps where it matters, the second predictor and the first corrector:
             ``"bh1"`` (``h``) or ``"bh2"`` (``1 - exp(-h)``).
         use_corrector: False leaves the predictor alone.
@@ -45,7 +45,7 @@ class UniPCMultistepScheduler(MultistepScheduler):
         self,
         num_train_timesteps: int = 2000,
         schedule: str = "linear_beta",
-        solver_order: int = 3,
+        solver_order: int | None = None,
         solver_type: str = "bh2",
         use_corrector: bool = True,
         **kwargs: Any,

@@ -1,8 +1,8 @@
 """Sampling error alone: the network is exact, so that only the sampler errs.
 
-The data are one-dimensional mixtures of normal distributions, whose posterior mean of x0 is known in closed form. Starts
-are the 100,000 mid-quantiles of N(0, 1), so nothing is drawn by luck for samplers that draw no noise; the error is the
-Wasserstein-1 distance of the samples to the quantiles of the true distribution.
+The data are one-dimensional mixtures of normal distributions, whose posterior mean of x0 is known in closed form.
+Starts are the 100,000 mid-quantiles of N(0, 1), so nothing is drawn by luck for samplers that draw no noise; the error
+is the Wasserstein-1 distance of the samples to the quantiles of the true distribution.
 """
 
 from __future__ import annotations

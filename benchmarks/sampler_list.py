@@ -10,63 +10,94 @@ from monai.networks import schedulers as monai_schedulers
 
 from monai_cdiff.networks import schedulers as our_schedulers
 
-__all__ = ["OURS", "PEERS", "Network", "run"]
+__all__ = ["ON_NETWORK", "ON_WHOLE_CHAIN", "OURS", "PEERS", "Network", "run"]
 
 Network = Callable[[torch.Tensor, Any], torch.Tensor]
 T = 2000
 
 
 def ours(name: str, **kwargs: Any) -> Callable[..., Any]:
-    """A maker of one of our schedulers, which takes further arguments."""
-    return lambda **more: getattr(our_schedulers, name)(T, prediction_type="v_prediction", **kwargs, **more)
+    """A maker of one of our schedulers."""
+    return lambda: getattr(our_schedulers, name)(T, prediction_type="v_prediction", **kwargs)
 
 
 def monais(name: str, **kwargs: Any) -> Callable[..., Any]:
     """A maker of one of MONAI's schedulers."""
-    return lambda **more: getattr(monai_schedulers, name)(T, prediction_type="v_prediction", **kwargs, **more)
+    return lambda: getattr(monai_schedulers, name)(T, prediction_type="v_prediction", **kwargs)
 
 
 def diffusers(name: str, **kwargs: Any) -> Callable[..., Any]:
     """A maker of one of the schedulers of diffusers, on the same schedule."""
 
-    def make(**more: Any) -> Any:
+    def make() -> Any:
         import diffusers
 
         chain = {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear", "num_train_timesteps": T}
-        return getattr(diffusers, name)(**chain, prediction_type="v_prediction", **kwargs, **more)
+        return getattr(diffusers, name)(**chain, prediction_type="v_prediction", **kwargs)
 
     return make
 
 
-_EVERY = {"timestep_spacing": "trailing"}
+_TRAILING = {"timestep_spacing": "trailing"}
+_DPM, _SDE = "DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}
+_UNIPC = "UniPCMultistepScheduler"
+_FREE = {"clip_sample": False}
 _LU = {"use_lu_lambdas": True, "algorithm_type": "dpmsolver++"}
 
 PEERS = {
-    "MONAI DDPM": monais("DDPMScheduler", clip_sample=False),
-    "MONAI DDIM": monais("DDIMScheduler", clip_sample=False),
+    "MONAI DDPM": monais("DDPMScheduler", **_FREE),
+    "MONAI DDIM": monais("DDIMScheduler", **_FREE),
     "MONAI PNDM": monais("PNDMScheduler", skip_prk_steps=True),
-    "diffusers DDIM trailing": diffusers("DDIMScheduler", clip_sample=False, **_EVERY),
-    "diffusers DPM++ 2 trailing": diffusers("DPMSolverMultistepScheduler", solver_order=2, **_EVERY),
-    "diffusers DPM++ 2 log-SNR": diffusers("DPMSolverMultistepScheduler", solver_order=2, **_LU),
-    "diffusers DPM++ 3 log-SNR": diffusers("DPMSolverMultistepScheduler", solver_order=3, **_LU),
-    "diffusers SDE-DPM++ 2 log-SNR": diffusers(
-        "DPMSolverMultistepScheduler", solver_order=2, use_lu_lambdas=True, algorithm_type="sde-dpmsolver++"
-    ),
-    "diffusers UniPC 2 log-SNR": diffusers("UniPCMultistepScheduler", solver_order=2, use_exponential_sigmas=True),
-    "diffusers UniPC 3 log-SNR": diffusers("UniPCMultistepScheduler", solver_order=3, use_exponential_sigmas=True),
+    "diffusers DDIM trailing": diffusers("DDIMScheduler", **_FREE, **_TRAILING),
+    "diffusers DPM++ 2 trailing": diffusers(_DPM, solver_order=2, **_TRAILING),
+    "diffusers DPM++ 2 log-SNR": diffusers(_DPM, solver_order=2, **_LU),
+    "diffusers DPM++ 2 Karras": diffusers(_DPM, solver_order=2, use_karras_sigmas=True),
+    "diffusers DPM++ 3 log-SNR": diffusers(_DPM, solver_order=3, **_LU),
+    "diffusers SDE-DPM++ 2 log-SNR": diffusers(_DPM, solver_order=2, use_lu_lambdas=True, **_SDE),
+    "diffusers UniPC 2 log-SNR": diffusers(_UNIPC, solver_order=2, use_exponential_sigmas=True),
+    "diffusers UniPC 3 log-SNR": diffusers(_UNIPC, solver_order=3, use_exponential_sigmas=True),
 }
 
 OURS = {
-    "DDPM": ours("DDPMScheduler", clip_sample=False),
-    "DDIM": ours("DDIMScheduler", clip_sample=False),
-    "DPM++ 2": ours("DPMSolverMultistepScheduler", clip_sample=False, solver_order=2),
-    "DPM++ 3": ours("DPMSolverMultistepScheduler", clip_sample=False, solver_order=3),
-    "SDE-DPM++ 2": ours(
-        "DPMSolverMultistepScheduler", clip_sample=False, solver_order=2, algorithm_type="sde-dpmsolver++"
-    ),
-    "UniPC 2": ours("UniPCMultistepScheduler", clip_sample=False, solver_order=2),
-    "UniPC 3 (default)": ours("UniPCMultistepScheduler", clip_sample=False),
+    "DDPM": ours("DDPMScheduler", **_FREE),
+    "DDIM": ours("DDIMScheduler", **_FREE),
+    "DPM++ 2": ours(_DPM, solver_order=2, **_FREE),
+    "DPM++ 3": ours(_DPM, solver_order=3, **_FREE),
+    "SDE-DPM++ 2": ours(_DPM, solver_order=2, **_SDE, **_FREE),
+    "UniPC 2": ours(_UNIPC, solver_order=2, **_FREE),
+    "UniPC 3 (default)": ours(_UNIPC, **_FREE),
 }
+
+
+def _bounded(name: str, **kwargs: Any) -> Callable[..., Any]:
+    """A scheduler of diffusers whose predicted x0 is bounded voxel by voxel as ours is, which it could not do alone."""
+    make = diffusers(name, **kwargs)
+    return lambda: our_schedulers.DiffusersSchedulerAdapter(make())
+
+
+# On a network of the residual, with bounds for all; "log1p" is the spacing by default.
+ON_NETWORK = {
+    "MONAI DDPM": monais("DDPMScheduler", **_FREE),
+    "MONAI DDIM": monais("DDIMScheduler", **_FREE),
+    "diffusers DDIM trailing": _bounded("DDIMScheduler", **_FREE, **_TRAILING),
+    "diffusers DPM++ 2 trailing": _bounded(_DPM, solver_order=2, **_TRAILING),
+    "diffusers DPM++ 2 log-SNR": _bounded(_DPM, solver_order=2, **_LU),
+    "diffusers SDE-DPM++ 2 trailing": _bounded(_DPM, solver_order=2, **_SDE, **_TRAILING),
+    "diffusers SDE-DPM++ 2 log-SNR": _bounded(_DPM, solver_order=2, use_lu_lambdas=True, **_SDE),
+    "diffusers UniPC 2 trailing": _bounded(_UNIPC, solver_order=2, **_TRAILING),
+    "diffusers UniPC 2 log-SNR": _bounded(_UNIPC, solver_order=2, use_exponential_sigmas=True),
+    "DDPM fixed_small": ours("DDPMScheduler", variance_type="fixed_small"),
+    "DDIM": ours("DDIMScheduler"),
+    "DDIM trailing": ours("DDIMScheduler", **_TRAILING),
+    "DDIM log-SNR": ours("DDIMScheduler", timestep_spacing="logsnr"),
+    "DPM++ 2": ours(_DPM, solver_order=2),
+    "DPM++ 2 trailing": ours(_DPM, solver_order=2, **_TRAILING),
+    "SDE-DPM++ 2": ours(_DPM, solver_order=2, **_SDE),
+    "SDE-DPM++ 2 trailing": ours(_DPM, solver_order=2, **_SDE, **_TRAILING),
+    "UniPC 3": ours(_UNIPC),
+    "UniPC 3 trailing": ours(_UNIPC, **_TRAILING),
+}
+ON_WHOLE_CHAIN = {"DDIM", "DDPM fixed_small"}
 
 
 def run(scheduler: Any, num_inference_steps: int, network: Network, start: torch.Tensor, seed: int = 0) -> torch.Tensor:

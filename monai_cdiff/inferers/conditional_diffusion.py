@@ -82,7 +82,12 @@ class ConditionalDiffusionInferer(DiffusionInferer):
         return super().__call__(x0, diffusion_model, noise, timesteps, condition, mode=mode, seg=seg)
 
     def sample(
-        self, input_noise: torch.Tensor, diffusion_model: Any, scheduler: Scheduler | None = None, **kwargs: Any
+        self,
+        input_noise: torch.Tensor,
+        diffusion_model: Any,
+        scheduler: Scheduler | None = None,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
         """MONAI's ``DiffusionInferer.sample`` in this inferer's mode; returns diffused values, not decoded images.
 
@@ -90,4 +95,4 @@ class ConditionalDiffusionInferer(DiffusionInferer):
         """
         chosen: Any = scheduler or self.scheduler
         warn_of_strides(chosen, len(chosen.timesteps))
-        return super().sample(input_noise, diffusion_model, chosen, **{"mode": self.conditioning_mode, **kwargs})
+        return super().sample(input_noise, diffusion_model, chosen, *args, **{"mode": self.conditioning_mode, **kwargs})

@@ -117,7 +117,7 @@ class Parameterization:
         return scheduler.get_velocity(x0, noise, timesteps)
 
     def check_scheduler(self, scheduler: Any) -> None:
-        """Raise a ``ValueError`` if the scheduler reads the network's output, or what is diffused, as something else."""
+        """Raise a ``ValueError`` if the scheduler takes the network's output or what is diffused for another."""
         theirs = getattr(scheduler, "prediction_type", self.prediction_type)
         if str(theirs) != self.prediction_type:
             raise ValueError(

@@ -47,7 +47,7 @@ class MultistepContract(SchedulerContract):
         scheduler = self.scheduler(5)
         t = scheduler.timesteps
         scheduler.step(noise(1), t[0], noise(2))
-        with pytest.raises(ValueError, match=r"sample has shape \(1, 1, 6, 5\), but \(2, 1, 6, 5\) at the timestep before"):
+        with pytest.raises(ValueError, match=r"sample has shape \(1, .*, but \(2, 1, 6, 5\) at the timestep before"):
             scheduler.step(noise(1)[:1], t[1], noise(2)[:1])
 
     def test_nothing_is_kept_after_the_last_step(self) -> None:

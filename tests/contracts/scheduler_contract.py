@@ -118,7 +118,7 @@ class SchedulerContract:
 
     @pytest.mark.parametrize("timesteps", [[1999, 1499, 499], [1980.5, 700.25, 1.5]])
     def test_a_perfect_network_gives_the_image(self, timesteps: list[float]) -> None:
-        """Fed the exact prediction of one known image, a sampler ends there, whatever it predicts and wherever it starts."""
+        """Fed the exact prediction of one known image, a sampler ends there, from any start and by any prediction."""
         x0 = noise(1)
         for prediction_type in self.prediction_types:
             scheduler = self.scheduler(prediction_type=prediction_type)
@@ -236,7 +236,7 @@ class SchedulerContract:
         self.scheduler().load_state_dict(state)
         with pytest.raises(RuntimeError, match="noise schedule differs: saved T=2000.*configured T=1000"):
             self.scheduler(num_train_timesteps=1000).load_state_dict(state)
-        with pytest.raises(RuntimeError, match="beta from 0.0001 to 0.02.*; configured T=2000, beta from 0.0001 to 0.03"):
+        with pytest.raises(RuntimeError, match="beta from 0.0001 to 0.02.*; configured T=2000.* to 0.03"):
             self.scheduler(beta_end=0.03).load_state_dict(state)
 
     def test_works_in_monai_sample_twice(self) -> None:
@@ -248,6 +248,18 @@ class SchedulerContract:
         torch.manual_seed(0)
         second = inferer.sample(**kwargs, verbose=False)
         assert torch.equal(first, second) and torch.isfinite(first).all()
+
+    def test_no_step_reads_a_value_from_the_device(self) -> None:
+        """Tensors of the device "meta" have no values: whatever would wait for a GPU to hand one over fails here."""
+        scheduler = self.scheduler(5, clip_sample=True)
+        sample = torch.empty(SHAPE, device="meta")
+        timesteps = torch.empty(SHAPE[0], device="meta")
+        scheduler.add_noise(sample, sample, timesteps)
+        scheduler.get_velocity(sample, sample, timesteps)
+        for kwargs in ({}, {"bounds": (sample, sample)}, {"generator": item_generators(0, ["a", "b"])}):
+            for t in scheduler.timesteps:
+                sample, x0 = scheduler.step(torch.empty_like(sample), t, sample, **kwargs)
+                assert sample.device.type == x0.device.type == "meta"
 
     @pytest.mark.parametrize("steps", [0, -1, 2001, 2.5])
     def test_wrong_number_of_steps(self, steps: Any) -> None:
@@ -265,9 +277,9 @@ class SchedulerContract:
             ({"timesteps": [float("nan")]}, r"timesteps\[0\]=nan must be a finite number"),
             ({}, "num_inference_steps=None and timesteps=None: give one of the two"),
             ({"num_inference_steps": 2, "timesteps": [9, 3]}, "give one of the two"),
-            ({"num_inference_steps": 5, "start_timestep": 0}, "start_timestep=0 must be a whole number, from 1 to 1999"),
+            ({"num_inference_steps": 5, "start_timestep": 0}, "start_timestep=0 must be .* from 1 to 1999"),
             ({"num_inference_steps": 5, "start_timestep": 2000}, "start_timestep=2000 must be"),
-            ({"num_inference_steps": 5, "start_timestep": 3}, "num_inference_steps=5 must be a whole number, from 1 to 4"),
+            ({"num_inference_steps": 5, "start_timestep": 3}, "num_inference_steps=5 must be .* from 1 to 4"),
             ({"timesteps": [9, 3], "start_timestep": 9}, "start_timestep=9: the first of timesteps is the start"),
         ],
     )
@@ -295,7 +307,7 @@ class SchedulerContract:
         [
             ({"prediction_type": "noise"}, "prediction_type='noise' is not supported; allowed: 'epsilon'"),
             ({"timestep_spacing": "trailng"}, "Did you mean 'trailing'"),
-            ({"timestep_spacing": "logsnr", "spacing_args": {"powr": 1}}, "spacing_args='powr' .* Did you mean 'power'"),
+            ({"timestep_spacing": "logsnr", "spacing_args": {"powr": 1}}, "spacing_args='powr' .* mean 'power'"),
             ({"timestep_spacing": "logsnr", "spacing_args": {"power": 0}}, r"spacing_args\['power'\]=0 must be"),
             ({"timestep_spacing": "linspace", "spacing_args": {"power": 1}}, "timestep_spacing='linspace' takes none"),
             ({"dynamic_threshold": 1.5}, "dynamic_threshold=1.5 must be a finite number, at least 0 and at most 1"),
@@ -308,7 +320,6 @@ class SchedulerContract:
     def test_wrong_arguments(self, kwargs: dict[str, Any], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             self.make(**kwargs)
-
 
     @pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])
     def test_error_falls_with_the_number_of_steps(self, prediction_type: str, monkeypatch: pytest.MonkeyPatch) -> None:

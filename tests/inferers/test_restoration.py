@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 from monai.data import MetaTensor
@@ -15,9 +18,16 @@ from monai.networks.schedulers import PNDMScheduler
 
 from contracts.inferer_contract import InfererContract, Pointwise, images
 from monai_cdiff.inferers import RestorationInferer
-from monai_cdiff.networks import Parameterization
+from monai_cdiff.networks import Parameterization, schedulers
 from monai_cdiff.networks.nets import ConditionalUNet
-from monai_cdiff.networks.schedulers import DDIMScheduler, DDPMScheduler
+from monai_cdiff.networks.schedulers import (
+    BridgeScheduler,
+    DDIMScheduler,
+    DDPMScheduler,
+    DiffusersSchedulerAdapter,
+    DiffusionScheduler,
+)
+from monai_cdiff.utils import item_generators, randn
 
 RESIDUAL = Parameterization("v_prediction", "residual", residual_scale=3.0)
 
@@ -111,9 +121,62 @@ def test_nests_in_sliding_window_inferer() -> None:
     assert window(images(1, 1, 40, 33), lambda patch: restore(patch, network)).shape == (1, 1, 40, 33)
 
 
-def test_monais_ddim_is_accepted() -> None:
-    restore = RestorationInferer(MonaiDDIMScheduler(num_train_timesteps=50), 5)
+@pytest.mark.parametrize(
+    ("scheduler", "name"),
+    [(MonaiDDPMScheduler(50), "DDPMScheduler"), (MonaiDDIMScheduler(50), "DDIMScheduler")],
+)
+def test_monais_own_are_accepted_with_a_warning_where_they_are_wrong(scheduler: Any, name: str) -> None:
+    with pytest.warns(UserWarning, match=rf"MONAI's {name} with 5 steps of 50: it .*Use monai_cdiff.*\.{name}"):
+        restore = RestorationInferer(scheduler, 5)
     assert torch.isfinite(restore(images(2, 1, 6, 5), Pointwise())).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        RestorationInferer(scheduler, 50)
+        RestorationInferer(type(scheduler)(50, prediction_type="v_prediction"), 5, output="mean")
+
+
+def test_timesteps_of_ones_own_and_a_start_in_the_middle() -> None:
+    inputs = images(2, 1, 6, 5)
+    seen: list[float] = []
+
+    def network(x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        seen.append(float(timesteps[0]))
+        return torch.zeros_like(x[:, :1])
+
+    RestorationInferer(DDIMScheduler(prediction_type="v_prediction"), [700.5, 40])(inputs, network)
+    RestorationInferer(DDIMScheduler(prediction_type="v_prediction"), 1, start_timestep=300)(inputs, network)
+    RestorationInferer(
+        DDIMScheduler(prediction_type="v_prediction"), 5, start_timestep=200, output="mean", parameterization=RESIDUAL
+    )(inputs, network)
+    assert seen == [700.5, 40, 300, 200]
+
+
+def test_a_start_in_the_middle_begins_at_the_condition_with_its_noise() -> None:
+    inputs, scheduler = images(2, 1, 6, 5), DDIMScheduler(prediction_type="sample")
+    first: list[torch.Tensor] = []
+
+    def network(x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        first.append(x)
+        return x[:, :1]
+
+    RestorationInferer(scheduler, 4, start_timestep=300)(inputs, network, keys=["a", "b"])
+    noise = randn(inputs.shape, item_generators(0, ["a#0", "b#0"]))
+    torch.testing.assert_close(first[0][:, :1], scheduler.add_noise(inputs, noise, torch.tensor([300, 300])))
+    assert torch.equal(first[0][:, 1:], inputs)
+
+
+def test_every_scheduler_restores_through_a_real_network() -> None:
+    network, inputs = real_network(), images(2, 1, 18, 15)
+    for name in schedulers.__all__:
+        kind = getattr(schedulers, name)
+        if inspect.isclass(kind) and issubclass(kind, DiffusionScheduler) and kind is not DiffusionScheduler:
+            if kind is DiffusersSchedulerAdapter:
+                scheduler = kind(diffusers.UniPCMultistepScheduler(2000, prediction_type="v_prediction"))
+            else:
+                scheduler = kind(prediction_type="v_prediction")
+            restore = RestorationInferer(scheduler, 3, parameterization=RESIDUAL)
+            first = restore(inputs, network)
+            assert first.abs().max() <= 1 + 1e-5 and torch.equal(restore(inputs, network), first), name
 
 
 def test_one_key_for_a_batch_does_not_give_equal_noise() -> None:
@@ -123,6 +186,13 @@ def test_one_key_for_a_batch_does_not_give_equal_noise() -> None:
 
 
 def test_schedulers_that_would_be_wrong_are_refused() -> None:
+    with pytest.raises(ValueError, match="start_timestep=5: the set_timesteps of scheduler=DDPMScheduler takes none"):
+        RestorationInferer(MonaiDDPMScheduler(50), 6, start_timestep=5)
+    with pytest.raises(ValueError, match="scheduler=BridgeScheduler needs target='residual'.*target='image'"):
+        RestorationInferer(BridgeScheduler(), 2)
+    stock = diffusers.DDIMScheduler(100, prediction_type="v_prediction")
+    with pytest.raises(ValueError, match="scheduler=DiffusersSchedulerAdapter would clip the scaled residual"):
+        RestorationInferer(DiffusersSchedulerAdapter(stock), 10, parameterization=RESIDUAL)
     with pytest.raises(ValueError, match="scheduler=PNDMScheduler: its step takes no generator"):
         RestorationInferer(PNDMScheduler(100, skip_prk_steps=True), 10)
     clipping = MonaiDDIMScheduler(100, prediction_type="v_prediction")
@@ -151,6 +221,10 @@ def test_amp_reaches_the_network() -> None:
         ({"seed": -1}, "seed=-1 must be a whole number, at least 0"),
         ({"batch_size": 0}, "batch_size=0 must be"),
         ({"parameterization": RESIDUAL}, "scheduler.prediction_type='epsilon' differs"),
+        ({"num_inference_steps": [5, 7]}, r"timesteps=\[5, 7\] must be one or more numbers that fall strictly"),
+        ({"num_inference_steps": [2000]}, r"timesteps\[0\]=2000 must be"),
+        ({"start_timestep": 2000}, "start_timestep=2000 must be a whole number, from 1 to 1999"),
+        ({"num_inference_steps": [9, 3], "start_timestep": 9}, "start_timestep=9: the first of timesteps is the start"),
     ],
 )
 def test_wrong_arguments(kwargs: dict[str, Any], message: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from monai_cdiff.networks import Parameterization
-from monai_cdiff.networks.schedulers import DDPMScheduler
+from monai_cdiff.networks.schedulers import BridgeScheduler, DDPMScheduler
 
 IMAGE = torch.linspace(-1, 1, 32).view(2, 1, 4, 4)
 CONDITION = IMAGE.flip(0) * 0.5
@@ -61,6 +61,9 @@ def test_a_checkpoint_that_differs_is_shown_beside_the_configuration() -> None:
 def test_a_scheduler_that_reads_something_else() -> None:
     with pytest.raises(ValueError, match="scheduler.prediction_type='epsilon' differs .*'v_prediction'"):
         RESIDUAL.check_scheduler(DDPMScheduler())
+    with pytest.raises(ValueError, match="scheduler=BridgeScheduler needs target='residual'; .* target='image'"):
+        Parameterization("v_prediction").check_scheduler(BridgeScheduler())
+    RESIDUAL.check_scheduler(BridgeScheduler())
 
 
 @pytest.mark.parametrize(

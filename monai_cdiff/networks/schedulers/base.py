@@ -94,8 +94,8 @@ class DiffusionScheduler(Scheduler):
         zero = check_flag("zero_terminal_snr", zero_terminal_snr)
         if zero and self.prediction_type == PredictionType.EPSILON:
             raise ValueError(
-                "zero_terminal_snr=True needs prediction_type='sample' or 'v_prediction': where nothing of the image is "
-                "left, a prediction of the noise says nothing about it."
+                "zero_terminal_snr=True needs prediction_type='sample' or 'v_prediction': where nothing of the image "
+                "is left, a prediction of the noise says nothing about it."
             )
         return zero
 

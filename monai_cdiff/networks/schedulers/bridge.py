@@ -20,8 +20,8 @@ class BridgeScheduler(DDIMScheduler):
     Between an original ``x_0`` and its degraded counterpart ``y`` the bridge is (proposition 3.3)
     ``x_t = (1 - s) x_0 + s y + kappa sqrt(s (1 - s)) eps``, where the share ``s = 1 - alpha_bar_t`` grows with the
     timestep from 0 to 1. It has noise in between only: a restoration starts from the degraded image itself. The bridge
-    is built on the residual ``x_0 - y`` (``Parameterization(target="residual")``), for which the degraded image is 0, so
-    add_noise and step need no further argument and ``x_t = alpha x_0 + sigma eps`` with ``alpha = alpha_bar``,
+    is built on the residual ``x_0 - y`` (``Parameterization(target="residual")``), for which the degraded image is 0,
+    so add_noise and step need no further argument and ``x_t = alpha x_0 + sigma eps`` with ``alpha = alpha_bar``,
     ``sigma = kappa sqrt(alpha_bar (1 - alpha_bar))``.
 
     In these coordinates it is, but for the scale of what the network sees, the diffusion of the residual divided by
@@ -50,6 +50,7 @@ class BridgeScheduler(DDIMScheduler):
         True
     """
 
+    kappa: torch.Tensor
     target = Target.RESIDUAL.value
 
     def __init__(

@@ -31,7 +31,7 @@ class DDPMScheduler(DiffusionScheduler):
 
     Example:
         >>> import torch
-        >>> scheduler = DDPMScheduler()
+        >>> scheduler = DDPMScheduler(timestep_spacing="trailing")
         >>> scheduler.set_timesteps(4)
         >>> scheduler.timesteps.tolist()
         [1999, 1499, 999, 499]

@@ -43,8 +43,9 @@ class DiffusersSchedulerAdapter(DiffusionScheduler):
         name = type(scheduler).__name__
         for needed in ("alphas_cumprod", "config", "set_timesteps", "step", "scale_model_input"):
             if not hasattr(scheduler, needed):
-                raise ValueError(f"scheduler={name} has no {needed}: it is no scheduler of diffusers with a noise table.")
-        super().__init__(len(scheduler.alphas_cumprod), prediction_type=scheduler.config.prediction_type, clip_sample=False)
+                raise ValueError(f"scheduler={name} has no {needed}: no scheduler of diffusers with a noise table.")
+        prediction_type = scheduler.config.prediction_type
+        super().__init__(len(scheduler.alphas_cumprod), prediction_type=prediction_type, clip_sample=False)
         alpha_bar = scheduler.alphas_cumprod.double().cpu()
         self.alphas_cumprod = alpha_bar
         self.alphas = alpha_bar / torch.nn.functional.pad(alpha_bar, (1, 0), value=1.0)[:-1]

@@ -65,7 +65,8 @@ class DPMSolverMultistepScheduler(MultistepScheduler):
         positions = [(node.level.half_log_snr - here.half_log_snr) / h for node in nodes]
         factor = there.sigma / here.sigma
         if self.algorithm_type == "dpmsolver++":
-            return combine(factor, sample, there.alpha, interpolation_weights(positions, self._integrals(h, nodes)), nodes)
+            weights = interpolation_weights(positions, self._integrals(h, nodes))
+            return combine(factor, sample, there.alpha, weights, nodes)
         weights = interpolation_weights(positions, self._integrals(2 * h, nodes))
         mean = combine(factor * math.exp(-h), sample, there.alpha, weights, nodes)
         deviation = there.sigma * (-math.expm1(-2 * h)) ** 0.5

@@ -7,7 +7,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from ...utils import Generators, check_flag, check_integer
@@ -25,12 +24,12 @@ class Node(NamedTuple):
     """A prediction at a timestep of the grid.
 
     Args:
-        index: place of the timestep in the grid.
+        place: place of the timestep in the grid.
         level: its noise level.
         x0: the predicted x0, bounded.
     """
 
-    index: int
+    place: int
     level: NoiseLevel
     x0: torch.Tensor
 
@@ -74,19 +73,19 @@ class MultistepScheduler(DiffusionScheduler):
     def _advance(
         self, x0: torch.Tensor, sample: torch.Tensor, transition: Transition, generator: Generators
     ) -> torch.Tensor:
-        past = self._past(transition.index, sample)
-        nodes = [Node(transition.index, transition.here, x0), *past]
+        past = self._past(transition.place, sample)
+        nodes = [Node(transition.place, transition.here, x0), *past]
         if transition.is_last:
             self._memory = []
             return _extrapolate(nodes) if self.final_extrapolation and past else x0
         self._memory = nodes[: self.solver_order or (3 if len(self.timesteps) >= _THIRD_ORDER_FROM else 2)]
         return self._solve(self._correct(sample, nodes), self._memory, transition, generator)
 
-    def _past(self, index: int, sample: torch.Tensor) -> list[Node]:
+    def _past(self, place: int, sample: torch.Tensor) -> list[Node]:
         """The predictions of the timesteps directly before, the latest first."""
         past: list[Node] = []
         for node in self._memory:
-            if node.index == index - 1 - len(past):
+            if node.place == place - 1 - len(past):
                 past.append(node)
         if past and past[0].x0.shape != sample.shape:
             raise ValueError(
@@ -126,8 +125,18 @@ def interpolation_weights(positions: Sequence[float], integrals: Sequence[float]
         positions: where the values lie, in units of the step: 0 here, 1 there, negative before.
         integrals: integral of ``s^k`` for k = 0, 1, ..., one for each position.
     """
-    powers = np.vander(np.asarray(positions), increasing=True).T
-    return np.linalg.solve(powers, np.asarray(integrals)).tolist()
+    # Vandermonde system in Newton's form (Bjoerck and Pereyra 1970, doi:10.1090/S0025-5718-1970-0290541-1): a
+    # general solver would be the longest part of a step
+    weights, count = list(integrals), len(positions)
+    for k in range(count - 1):
+        for i in range(count - 1, k, -1):
+            weights[i] -= positions[k] * weights[i - 1]
+    for k in range(count - 2, -1, -1):
+        for i in range(k + 1, count):
+            weights[i] /= positions[i] - positions[i - k - 1]
+        for i in range(k, count - 1):
+            weights[i] -= weights[i + 1]
+    return weights
 
 
 def combine(

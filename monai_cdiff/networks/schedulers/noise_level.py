@@ -34,12 +34,12 @@ class Transition(NamedTuple):
     """One step of a grid.
 
     Args:
-        index: place of the timestep in the grid, from 0.
+        place: place of the timestep in the grid, from 0.
         here: noise level of the timestep.
         there: noise level of the next one; without noise after the last.
     """
 
-    index: int
+    place: int
     here: NoiseLevel
     there: NoiseLevel
 

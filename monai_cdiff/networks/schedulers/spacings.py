@@ -1,9 +1,10 @@
 """Registry of timestep grids: which timesteps of the chain a sampler visits.
 
-A spacing is a function ``(num_inference_steps, half_log_snr, **spacing_args) -> timesteps``. ``half_log_snr`` is the array
-of ``log(alpha / sigma)`` at each timestep, falling; a start in the middle of the chain gives the first part of it. The
+A spacing is a function ``(num_inference_steps, half_log_snr, **spacing_args) -> timesteps``. ``half_log_snr`` is the
+array of ``log(alpha / sigma)`` at each timestep, falling; a start in the middle of the chain gives its first part. The
 timesteps are strictly falling float64 numbers from ``len(half_log_snr) - 1`` or less to 0 or more, fractional ones
-allowed. ``"trailing"`` ends above 0; ``"leading"`` begins below the noisiest timestep, where a sample is not pure noise.
+allowed. ``"trailing"`` ends above 0; ``"leading"`` begins below the noisiest timestep, where there is some image
+left.
 
 A new one is added by name::
 

@@ -1,0 +1,61 @@
+"""The benchmarks run, what they claim holds, and the page in the docs shows what they print."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from monai_cdiff.networks.schedulers import UniPCMultistepScheduler
+
+ROOT = Path(__file__).parents[1]
+
+# Wasserstein-1 error of the best sampler of MONAI or diffusers by calls, two components; benchmarks/results/exact.json
+BEST_PEER = {4: 0.1832, 8: 0.0337, 10: 0.0659, 16: 0.00818, 20: 0.00603, 32: 0.00158, 50: 0.00068, 100: 0.00035}
+
+
+@pytest.fixture(scope="module")
+def exact_model() -> ModuleType:
+    """The file on its own, so that it meets the installed package."""
+    spec = importlib.util.spec_from_file_location("exact_model", ROOT / "benchmarks" / "exact_model.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("calls", BEST_PEER)
+def test_the_default_sampler_errs_half_as_much_as_the_best_peer(calls: int, exact_model: ModuleType) -> None:
+    scheduler = UniPCMultistepScheduler(prediction_type="v_prediction", clip_sample=False)
+    scheduler.set_timesteps(calls)
+
+    def sample(network, start: torch.Tensor) -> torch.Tensor:  # type: ignore[no-untyped-def]
+        for t in scheduler.timesteps:
+            start, _ = scheduler.step(network(start, t), t, start)
+        return start
+
+    mixture = exact_model.MIXTURES["two components (the anchor)"]
+    assert exact_model.sampling_error(sample, mixture, count=10_000) < BEST_PEER[calls] / 2
+
+
+def test_the_best_peers_are_those_of_the_results() -> None:
+    rows = json.loads((ROOT / "benchmarks/results/exact.json").read_text())["results"]["two components (the anchor)"]
+    peers = [row for name, row in rows.items() if name.startswith(("MONAI", "diffusers"))]
+    for calls, error in BEST_PEER.items():
+        assert min(row[str(calls)] for row in peers) == pytest.approx(error, rel=5e-3)
+
+
+def test_the_page_shows_the_tables_that_the_command_prints() -> None:
+    command = [sys.executable, "-m", "benchmarks.samplers"]
+    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    page = (ROOT / "docs" / "samplers.md").read_text()
+    tables = [part for part in printed.strip().split("\n\n") if part.startswith("|")]
+    assert len(tables) == 7
+    for table in tables:
+        assert table in page

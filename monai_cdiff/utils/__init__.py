@@ -8,6 +8,7 @@ from .enums import ConditioningMode, DownsampleDomain, PredictionType, Target
 from .files import replacing, write_json
 from .precision import amp_by_default, amp_dtype, autocast
 from .seeding import Generators, content_key, derive_seed, item_generators, randn
+from .transfer import to_device
 
 __all__ = [
     "ConditioningMode",
@@ -34,5 +35,6 @@ __all__ = [
     "randn",
     "replacing",
     "show_root_cause",
+    "to_device",
     "write_json",
 ]

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import torch
 
+from .transfer import to_device
+
 __all__ = ["Generators", "content_key", "derive_seed", "item_generators", "randn"]
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
@@ -58,11 +60,11 @@ def randn(
     """
     if generator is None or isinstance(generator, torch.Generator):
         source = device if generator is None else generator.device
-        return torch.randn(tuple(shape), generator=generator, device=source).to(device=device, dtype=dtype)
+        return to_device(torch.randn(tuple(shape), generator=generator, device=source), device, dtype)
     if len(generator) != shape[0]:
         raise ValueError(f"generator holds {len(generator)} generators for a batch of {shape[0]}; give one per item.")
     draws = [torch.randn(tuple(shape[1:]), generator=item, device=item.device) for item in generator]
-    return torch.stack(draws).to(device=device, dtype=dtype)
+    return to_device(torch.stack(draws), device, dtype)
 
 
 def content_key(item: torch.Tensor) -> str:

@@ -114,8 +114,13 @@ def test_metadata_keeps_monais_specification() -> None:
 
 def test_configurations_agree_where_they_say_the_same() -> None:
     train, evaluate, inference = config("train"), config("evaluate"), config("inference")
-    for name in ("task", "sampler", "network_def"):
+    for name in ("task", "network_def"):
         assert train[name] == evaluate[name] == inference[name], name
+    own = str(train["sampler"].pop("_target_"))
+    rooms, _, kind = own.rpartition(".")
+    named = f"$'{rooms}.' + @trained.get('sampler', '{kind}')"
+    for other in (evaluate, inference):
+        assert other["sampler"] == {"_target_": named, **train["sampler"]}
     for name in ("preprocessing", "postprocessing", "datalist", "source", "facts", "titles"):
         own = train["validate"][name] if name == "postprocessing" else train[name]
         assert own == evaluate[name], name
@@ -138,6 +143,26 @@ def test_the_paper_to_the_letter(patients: Path, tmp_path: Path, run: Callable[.
     )
     assert settings["settings"]["normalisation"] == {"lower": 0, "upper": 100, "ref_key": "image"}
     assert read_metrics(tmp_path)["sampler"] == "DDPMScheduler"
+
+
+@pytest.mark.slow
+def test_a_bridge_by_one_override(patients: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
+    overrides = {"dataset_dir": str(patients), "output_dir": str(tmp_path / "bridge")}
+    run("training", "train", "bridge", **overrides, **SMALL)
+    model = tmp_path / "bridge" / "checkpoints" / "model.pt"
+    saved = read_checkpoint(model)
+    assert saved["scheduler"]["kappa"] == 1 and saved["settings"]["sampler"] == "BridgeScheduler"
+    assert read_metrics(tmp_path / "bridge")["sampler"] == "BridgeScheduler"
+    # the checkpoint says how it samples; nothing more to override
+    run("run", "evaluate", checkpoint=str(model), **{**overrides, "output_dir": str(tmp_path / "scored")})
+    first, again = read_metrics(tmp_path / "bridge"), read_metrics(tmp_path / "scored")
+    assert again["sampler"] == "BridgeScheduler" and again["psnr"] == pytest.approx(first["psnr"], abs=2e-5)
+    overrides = {"checkpoint": str(model), "input_dir": str(patients / "patient0"), "output_dir": str(tmp_path / "out")}
+    run("run", "inference", **overrides)
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 1
+    with pytest.raises(RuntimeError) as caught:
+        run("run", "inference", **{**overrides, "sampler___target_": "monai_cdiff.networks.schedulers.DDIMScheduler"})
+    assert "kappa" in str(caught.value.__cause__)
 
 
 def test_paper_overlay_holds_the_papers_numbers() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,24 @@ from monai_cdiff.networks.schedulers import DiffusionScheduler, TimestepSpacings
 from monai_cdiff.utils import item_generators, randn
 
 SHAPE = (2, 1, 6, 5)
+DEVICES = ["meta", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def noise(seed: int = 0) -> torch.Tensor:
     return randn(SHAPE, torch.Generator().manual_seed(seed))
+
+
+@contextlib.contextmanager
+def no_synchronisation(device: str) -> Iterator[None]:
+    """Have CUDA refuse whatever waits for the GPU; other devices need no watching."""
+    if device != "cuda":
+        yield
+        return
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 class SchedulerContract:
@@ -249,17 +265,22 @@ class SchedulerContract:
         second = inferer.sample(**kwargs, verbose=False)
         assert torch.equal(first, second) and torch.isfinite(first).all()
 
-    def test_no_step_reads_a_value_from_the_device(self) -> None:
+    @pytest.mark.parametrize("device", DEVICES)
+    def test_no_step_reads_a_value_from_the_device(self, device: str) -> None:
         """Tensors of the device "meta" have no values: whatever would wait for a GPU to hand one over fails here."""
         scheduler = self.scheduler(5, clip_sample=True)
-        sample = torch.empty(SHAPE, device="meta")
-        timesteps = torch.empty(SHAPE[0], device="meta")
-        scheduler.add_noise(sample, sample, timesteps)
-        scheduler.get_velocity(sample, sample, timesteps)
-        for kwargs in ({}, {"bounds": (sample, sample)}, {"generator": item_generators(0, ["a", "b"])}):
-            for t in scheduler.timesteps:
-                sample, x0 = scheduler.step(torch.empty_like(sample), t, sample, **kwargs)
-                assert sample.device.type == x0.device.type == "meta"
+        sample = torch.zeros(SHAPE, device=device)
+        timesteps = torch.zeros(SHAPE[0], device=device)
+        if device != "meta":
+            scheduler.to(device)
+            scheduler.set_timesteps(5)
+        with no_synchronisation(device):
+            scheduler.add_noise(sample, sample, timesteps)
+            scheduler.get_velocity(sample, sample, timesteps)
+            for kwargs in ({}, {"bounds": (sample, sample)}, {"generator": item_generators(0, ["a", "b"])}):
+                for t in scheduler.timesteps:
+                    sample, x0 = scheduler.step(torch.zeros_like(sample), t, sample, **kwargs)
+                    assert sample.device.type == x0.device.type == device
 
     @pytest.mark.parametrize("steps", [0, -1, 2001, 2.5])
     def test_wrong_number_of_steps(self, steps: Any) -> None:

@@ -15,7 +15,7 @@ import torch
 from monai.networks.schedulers import NoiseSchedules, Scheduler
 from monai.utils import unsqueeze_right
 
-from ...utils import Generators, PredictionType, check_flag, check_integer, check_number, check_option
+from ...utils import Generators, PredictionType, check_flag, check_integer, check_number, check_option, to_device
 from .noise_level import NoiseLevel, Transition
 from .spacings import TimestepSpacings, check_spacing_args
 from .thresholding import dynamic_threshold
@@ -139,7 +139,7 @@ class DiffusionScheduler(Scheduler):
         Returns:
             A float64 tensor of the same shape, on the device of ``timesteps``.
         """
-        table = self.alphas_cumprod.to(timesteps.device).clamp(min=_NO_SIGNAL)
+        table = to_device(self.alphas_cumprod, timesteps.device).clamp(min=_NO_SIGNAL)
         log_table = torch.nn.functional.pad(table.log(), (1, 0))
         position = timesteps.double() + 1
         lower = position.floor().clamp(0, self.num_train_timesteps - 1).long()
@@ -183,6 +183,7 @@ class DiffusionScheduler(Scheduler):
             grid = self._spaced(num_inference_steps, start_timestep)
         self.num_inference_steps = len(grid)
         self._set_grid(grid, device)
+        self._transitions = self._list_transitions(grid)  # here, so that no step reads a table
 
     def _spaced(self, num_inference_steps: Any, start_timestep: int | None) -> torch.Tensor:
         last = self.num_train_timesteps - 1
@@ -214,15 +215,17 @@ class DiffusionScheduler(Scheduler):
 
     def _transition(self, timestep: int | float | torch.Tensor) -> Transition:
         if self._transitions is None:
-            grid = self.timesteps.cpu()
-            alpha, sigma = self.scalings(torch.cat([grid, grid.new_tensor([-1])]))
-            levels = [NoiseLevel(*pair) for pair in zip(alpha.tolist(), sigma.tolist())]
-            steps = enumerate(zip(grid.tolist(), levels, levels[1:]))
-            self._transitions = {float(t): Transition(index, here, there) for index, (t, here, there) in steps}
+            self._transitions = self._list_transitions(self.timesteps.cpu())
         found = self._transitions.get(float(timestep))
         if found is None:
             raise ValueError(f"timestep={timestep} is not in the grid {_shortened(self.timesteps)}; see set_timesteps.")
         return found
+
+    def _list_transitions(self, grid: torch.Tensor) -> dict[float, Transition]:
+        alpha, sigma = self.scalings(torch.cat([grid, grid.new_tensor([-1])]))
+        levels = [NoiseLevel(*pair) for pair in zip(alpha.tolist(), sigma.tolist())]
+        steps = enumerate(zip(grid.tolist(), levels, levels[1:]))
+        return {float(t): Transition(place, here, there) for place, (t, here, there) in steps}
 
     def add_noise(self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """``x_t = alpha x_0 + sigma eps`` (eq. 3).
@@ -246,7 +249,7 @@ class DiffusionScheduler(Scheduler):
     def _scalings_like(self, timesteps: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if timesteps.device.type == "cpu" and not 0 <= timesteps.min() <= timesteps.max() < self.num_train_timesteps:
             raise ValueError(f"timesteps={timesteps.tolist()} must lie from 0 to {self.num_train_timesteps - 1}.")
-        alpha, sigma = self.scalings(timesteps.to(like.device))
+        alpha, sigma = self.scalings(to_device(timesteps, like.device))
         return unsqueeze_right(alpha, like.ndim).to(like.dtype), unsqueeze_right(sigma, like.ndim).to(like.dtype)
 
     def step(

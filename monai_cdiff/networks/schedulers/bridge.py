@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from monai.utils import unsqueeze_right
 
-from ...utils import PredictionType, Target, check_number
+from ...utils import PredictionType, Target, check_number, to_device
 from .ddim import DDIMScheduler
 from .noise_level import NoiseLevel
 
@@ -73,12 +73,12 @@ class BridgeScheduler(DDIMScheduler):
     def scalings(self, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """``alpha`` and ``sigma`` of ``x_t = alpha x_0 + sigma eps``, where ``x_0`` is the residual."""
         alpha = self.alpha_bar(timesteps)
-        return alpha, self.kappa.to(alpha.device) * (alpha * (1 - alpha)).sqrt()
+        return alpha, to_device(self.kappa, alpha.device) * (alpha * (1 - alpha)).sqrt()
 
     def get_velocity(self, sample: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """``(x_t - x_0) / (kappa sqrt(s))``; arguments as in :py:meth:`add_noise`."""
         alpha, sigma = self._scalings_like(timesteps, sample)
-        root = unsqueeze_right(self.alpha_bar(timesteps.to(sample.device)), sample.ndim).sqrt().to(sample.dtype)
+        root = unsqueeze_right(self.alpha_bar(to_device(timesteps, sample.device)), sample.ndim).sqrt().to(sample.dtype)
         return root * noise + (alpha - 1) * root / sigma * sample
 
     def _predict_x0(self, model_output: torch.Tensor, sample: torch.Tensor, here: NoiseLevel) -> torch.Tensor:

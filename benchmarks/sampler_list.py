@@ -10,7 +10,7 @@ from monai.networks import schedulers as monai_schedulers
 
 from monai_cdiff.networks import schedulers as our_schedulers
 
-__all__ = ["ON_NETWORK", "ON_WHOLE_CHAIN", "OURS", "PEERS", "Network", "run"]
+__all__ = ["ON_NETWORK", "OURS", "PEERS", "Network", "run"]
 
 Network = Callable[[torch.Tensor, Any], torch.Tensor]
 T = 2000
@@ -97,7 +97,6 @@ ON_NETWORK = {
     "UniPC 3": ours(_UNIPC),
     "UniPC 3 trailing": ours(_UNIPC, **_TRAILING),
 }
-ON_WHOLE_CHAIN = {"DDIM", "DDPM fixed_small"}
 
 
 def run(scheduler: Any, num_inference_steps: int, network: Network, start: torch.Tensor, seed: int = 0) -> torch.Tensor:

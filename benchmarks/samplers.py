@@ -1,10 +1,11 @@
-"""Samplers beside their peers: ``python -m benchmarks.samplers`` prints the tables that docs/samplers.md is made of.
+"""Samplers beside their peers: ``python -m benchmarks.samplers`` prints the tables of docs/samplers.md.
 
 The tables come from the raw results in ``benchmarks/results``. ``--measure exact|overhead|network`` measures a part
-again, on this machine, and writes its results first; ``--figure FILE`` draws them. From the root of the repository::
+again, on this machine, and writes its results first; ``--page`` puts tables and figure into the page. From the root of
+the repository::
 
-    python -m benchmarks.samplers --measure exact
-    python -m benchmarks.samplers --measure network --datalist SPLIT.json --whole_chain 2000
+    python -m benchmarks.samplers --measure exact overhead --page
+    python -m benchmarks.samplers --measure network --datalist SPLIT.json
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ import torch
 
 from benchmarks.exact_model import CALLS, MIXTURES, sampling_error
 from benchmarks.overhead import measure_overhead
-from benchmarks.sampler_list import ON_NETWORK, ON_WHOLE_CHAIN, OURS, PEERS, run
-from benchmarks.tables import draw, exact_tables, network_tables, overhead_table
+from benchmarks.sampler_list import ON_NETWORK, OURS, PEERS, run
+from benchmarks.tables import draw, exact_tables, fill, network_tables, overhead_table
 from benchmarks.trained_network import RestorationTask
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "samplers.md"
 RESULTS = ROOT / "benchmarks" / "results"
 NETWORK_CALLS = [1, 2, 3, 5, 10, 20]
 
@@ -47,11 +49,13 @@ def measure_network(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.datalist is None:
         raise SystemExit("--measure network needs --datalist FILE, a datalist JSON whose test list names one patient.")
     task = RestorationTask(arguments.checkpoint, arguments.datalist)
-    rows: dict[str, Any] = {"degraded input": {0: task.score(task.condition)}}
-    for name, make in ON_NETWORK.items():
-        calls = [*NETWORK_CALLS, *([arguments.whole_chain] if name in ON_WHOLE_CHAIN and arguments.whole_chain else [])]
-        rows[name] = {n: task.score(task.restore(make(), n)) for n in calls}
-        print(name, json.dumps(rows[name]), file=sys.stderr, flush=True)
+    rows: dict[str, Any] = {"degraded input": {"0": task.score(task.condition)}}
+    if arguments.samplers:
+        rows = load("network")
+    for name in arguments.samplers or ON_NETWORK:
+        scores = {str(n): task.score(task.restore(ON_NETWORK[name](), n)) for n in arguments.calls}
+        rows[name] = {**rows.get(name, {}), **scores}
+        print(name, json.dumps(scores), file=sys.stderr, flush=True)
     return rows
 
 
@@ -85,15 +89,18 @@ def main() -> None:
     parser.add_argument("--measure", nargs="+", choices=list(MEASURES), default=[], help="parts to measure again")
     parser.add_argument("--checkpoint", default=str(ROOT / "bundles/sr/models/model.pt"), help="for 'network'")
     parser.add_argument("--datalist", help="for 'network': datalist JSON with one test patient")
-    parser.add_argument("--whole_chain", type=int, help="for 'network': calls of the whole chain, 2000; takes an hour")
-    parser.add_argument("--figure", type=Path, help="draw the results to this file")
+    parser.add_argument("--samplers", nargs="+", choices=list(ON_NETWORK), help="for 'network': add to these rows only")
+    parser.add_argument("--calls", nargs="+", type=int, default=NETWORK_CALLS, help="for 'network'; 2000 take an hour")
+    parser.add_argument("--page", action="store_true", help="write tables and figure into docs/")
     arguments = parser.parse_args()
     for part in arguments.measure:
         save(part, MEASURES[part](arguments))
     exact, network = load("exact"), load("network")
-    print("\n\n".join([*exact_tables(exact), *network_tables(network), overhead_table(load("overhead"))]))
-    if arguments.figure is not None:
-        draw(exact, network, arguments.figure)
+    tables = [*exact_tables(exact), *network_tables(network), overhead_table(load("overhead"))]
+    print("\n\n".join(tables))
+    if arguments.page:
+        draw(exact, network, PAGE.parent / "images" / "samplers.png")
+        PAGE.write_text(fill(PAGE.read_text(), tables))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["draw", "exact_tables", "network_tables", "overhead_table"]
+__all__ = ["draw", "exact_tables", "fill", "network_tables", "overhead_table"]
 
 PEER_WORDS = ("MONAI", "diffusers")
 
@@ -53,6 +54,14 @@ def overhead_table(results: Mapping[str, float]) -> str:
     reference = results["MONAI DDIM"]
     rows = [[name, f"{ms:.3f}", f"{ms / reference:.2f}"] for name, ms in results.items()]
     return "Overhead of a step\n\n" + _table(["sampler", "ms per step", "ratio to MONAI DDIM"], rows)
+
+
+def fill(page: str, tables: Sequence[str]) -> str:
+    """A Markdown page with each table put below its mark, ``<!-- table N -->``, in the place of what stood there."""
+    for number, table in enumerate(tables, start=1):
+        body = table.split("\n\n", maxsplit=1)[1]
+        page = re.sub(rf"(<!-- table {number} -->\n)(\|.*\n)*", lambda match: f"{match[1]}{body}\n", page)
+    return page
 
 
 def draw(exact: Mapping[str, Any], network: Mapping[str, Any], path: Path) -> None:

@@ -18,6 +18,7 @@ from monai_cdiff.data import DicomSeriesReader, make_datalist
 from monai_cdiff.handlers import load_network, trained_settings
 from monai_cdiff.networks import Parameterization
 from monai_cdiff.networks.nets import ConditionalUNet
+from monai_cdiff.networks.schedulers import BridgeScheduler
 from monai_cdiff.transforms import DownsampleUpsampled, ScaleIntensityPatientwised
 from monai_cdiff.utils import item_generators, randn
 
@@ -58,6 +59,9 @@ class RestorationTask:
         generators = self.generators()
         kwargs: dict[str, Any] = {"bounds": self.bounds} if "bounds" in names else {}
         sample = self.noise
+        if isinstance(scheduler, BridgeScheduler):  # which begins at the degraded image, a residual of zero
+            first = scheduler.timesteps[:1].expand(len(sample))
+            sample = scheduler.add_noise(torch.zeros_like(sample), sample, first)
         for timestep in scheduler.timesteps:
             output = self.network(torch.cat([sample, self.condition], dim=1), timestep)
             if "generator" in names:

@@ -124,7 +124,7 @@ class RestorationInferer(Inferer):
 
     def _check_grid(self, num_inference_steps: int | Sequence[float]) -> int:
         """Try the grid, so that a wrong one is refused here; return its number of calls."""
-        given = isinstance(num_inference_steps, Sequence)
+        given = isinstance(num_inference_steps, Sequence | torch.Tensor) and not isinstance(num_inference_steps, str)
         if not given:
             check_integer("num_inference_steps", num_inference_steps, 1, self.scheduler.num_train_timesteps)
         self._grid: dict[str, Any] = {"timesteps" if given else "num_inference_steps": num_inference_steps}

@@ -124,6 +124,12 @@ class Parameterization:
                 f"scheduler.prediction_type={str(theirs)!r} differs from the parameterization's "
                 f"prediction_type={self.prediction_type!r}; the scheduler would misread the network's output."
             )
+        threshold = getattr(scheduler, "dynamic_threshold", None)
+        if threshold is not None and (self.target == Target.RESIDUAL or None in (self.image_min, self.image_max)):
+            raise ValueError(
+                f"dynamic_threshold={threshold} of the scheduler needs target='image', image_min and image_max; the "
+                f"parameterization has target={self.target!r}, {self.image_min} and {self.image_max}."
+            )
         if getattr(scheduler, "target", self.target) != self.target:
             raise ValueError(
                 f"scheduler={type(scheduler).__name__} needs target={scheduler.target!r}; the parameterization has "

@@ -73,7 +73,7 @@ def check_number(
         ValueError: if it is not a finite number in the range.
     """
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number) or number > high or number < low or (open_low and number == low):

@@ -50,6 +50,46 @@ class MultistepContract(SchedulerContract):
         with pytest.raises(ValueError, match=r"sample has shape \(1, .*, but \(2, 1, 6, 5\) at the timestep before"):
             scheduler.step(noise(1)[:1], t[1], noise(2)[:1])
 
+    def test_batches_that_take_turns_are_noticed(self) -> None:
+        scheduler = self.scheduler(5)
+        t = scheduler.timesteps
+        for _ in range(2):
+            scheduler.step(noise(1), t[0], noise(2))
+        scheduler.step(noise(1), t[1], noise(2))
+        with pytest.raises(ValueError, match="timestep=.* was stepped just before: one scheduler steps one batch at"):
+            scheduler.step(noise(1), t[1], noise(2))
+
+    def test_the_memory_is_nobody_elses_to_change(self) -> None:
+        finals = []
+        for factor in (1.0, 0.0):
+            scheduler = self.scheduler(5, prediction_type="sample")
+            output = noise(1)
+            _, x0 = scheduler.step(output, scheduler.timesteps[0], noise(2), torch.Generator().manual_seed(0))
+            output *= factor
+            x0 *= factor
+            t = scheduler.timesteps[1]
+            finals.append(scheduler.step(noise(3), t, noise(4), torch.Generator().manual_seed(0))[0])
+        assert torch.equal(*finals)
+
+    def test_set_timesteps_forgets(self) -> None:
+        scheduler = self.scheduler(5, prediction_type="sample")
+        t, finals = scheduler.timesteps, []
+        for first in (None, noise(3)):
+            if first is not None:
+                scheduler.step(first, t[0], noise(2))
+            scheduler.set_timesteps(5)
+            finals.append(scheduler.step(noise(4), t[1], noise(2), torch.Generator().manual_seed(0))[0])
+        assert torch.equal(*finals)
+
+    def test_the_order_by_default_rises_at_ten_calls(self) -> None:
+        for calls, order in ((9, 2), (10, 3)):
+            finals = []
+            for solver_order in (None, order):
+                scheduler = self.scheduler(calls, solver_order=solver_order)
+                generator = torch.Generator().manual_seed(0)
+                finals.append(self.sample(scheduler, self.start(scheduler), generator=generator))
+            assert torch.equal(*finals)
+
     def test_nothing_is_kept_after_the_last_step(self) -> None:
         scheduler = self.scheduler(3)
         self.sample(scheduler, self.start(scheduler))

@@ -143,7 +143,7 @@ def test_timesteps_of_ones_own_and_a_start_in_the_middle() -> None:
         seen.append(float(timesteps[0]))
         return torch.zeros_like(x[:, :1])
 
-    RestorationInferer(DDIMScheduler(prediction_type="v_prediction"), [700.5, 40])(inputs, network)
+    RestorationInferer(DDIMScheduler(prediction_type="v_prediction"), torch.tensor([700.5, 40]))(inputs, network)
     RestorationInferer(DDIMScheduler(prediction_type="v_prediction"), 1, start_timestep=300)(inputs, network)
     RestorationInferer(
         DDIMScheduler(prediction_type="v_prediction"), 5, start_timestep=200, output="mean", parameterization=RESIDUAL
@@ -223,6 +223,7 @@ def test_amp_reaches_the_network() -> None:
         ({"parameterization": RESIDUAL}, "scheduler.prediction_type='epsilon' differs"),
         ({"num_inference_steps": [5, 7]}, r"timesteps=\[5, 7\] must be one or more numbers that fall strictly"),
         ({"num_inference_steps": [2000]}, r"timesteps\[0\]=2000 must be"),
+        ({"num_inference_steps": "10"}, "num_inference_steps='10' must be a whole number"),
         ({"start_timestep": 2000}, "start_timestep=2000 must be a whole number, from 1 to 1999"),
         ({"num_inference_steps": [9, 3], "start_timestep": 9}, "start_timestep=9: the first of timesteps is the start"),
     ],

@@ -64,6 +64,11 @@ def test_a_scheduler_that_reads_something_else() -> None:
     with pytest.raises(ValueError, match="scheduler=BridgeScheduler needs target='residual'; .* target='image'"):
         Parameterization("v_prediction").check_scheduler(BridgeScheduler())
     RESIDUAL.check_scheduler(BridgeScheduler())
+    thresholding = DDPMScheduler(prediction_type="v_prediction", dynamic_threshold=0.99)
+    for unbounded in (RESIDUAL, Parameterization("v_prediction", image_max=None)):
+        with pytest.raises(ValueError, match="dynamic_threshold=0.99 of the scheduler needs target='image', image_min"):
+            unbounded.check_scheduler(thresholding)
+    Parameterization("v_prediction").check_scheduler(thresholding)
 
 
 @pytest.mark.parametrize(

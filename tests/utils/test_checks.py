@@ -19,7 +19,7 @@ def test_integer(value: Any) -> None:
         check_integer("n", value, 1, 3)
 
 
-@pytest.mark.parametrize("value", [0, -1.0, float("inf"), float("nan"), "x", None])
+@pytest.mark.parametrize("value", [0, -1.0, float("inf"), float("nan"), "x", None, True])
 def test_number_refused(value: Any) -> None:
     with pytest.raises(ValueError, match=rf"scale={value!r} must be a finite number, more than 0"):
         check_number("scale", value, low=0, open_low=True)

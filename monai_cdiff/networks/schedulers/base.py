@@ -7,10 +7,12 @@ Timesteps count from 0, so timestep ``t`` of MONAI and of this package is the pa
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from monai.networks.schedulers import NoiseSchedules, Scheduler
 from monai.utils import unsqueeze_right
@@ -46,8 +48,9 @@ class DiffusionScheduler(Scheduler):
         timestep_spacing: name in :py:data:`TimestepSpacings`: ``"log1p"``, ``"logsnr"``, ``"karras"``, ``"trailing"``,
             ``"leading"`` or ``"linspace"``. With as many steps as timesteps all of them are the whole chain.
         spacing_args: further arguments of the spacing, for example ``{"power": 0.8}`` for ``"logsnr"``.
-        dynamic_threshold: instead of clamping, scale each item's predicted x0 back into the range by the quantile
-            given here, from 0 to 1 (arXiv:2205.11487, section 2.3; the paper's is 0.995); None clamps.
+        dynamic_threshold: instead of clamping, scale each item's predicted x0 back into the range (of ``bounds``, two
+            numbers then, or of ``clip_sample``) by the quantile given here, from 0 to 1 (arXiv:2205.11487, section
+            2.3; the paper's is 0.995); None clamps.
         zero_terminal_snr: rescale the schedule so that nothing of the image is left at the noisiest timestep
             (arXiv:2305.08891, algorithm 1); needs a network that predicts x0 or v, trained with this schedule.
         schedule_args: further arguments of the schedule, for example ``beta_start`` and ``beta_end``.
@@ -59,11 +62,13 @@ class DiffusionScheduler(Scheduler):
     betas: torch.Tensor
     alphas: torch.Tensor
     alphas_cumprod: torch.Tensor
+    _transitions: dict[float, Transition] | None
 
     def __init__(
         self,
         num_train_timesteps: int = 2000,
         schedule: str = "linear_beta",
+        *,
         prediction_type: str = PredictionType.EPSILON,
         clip_sample: bool = True,
         clip_sample_min: float = -1.0,
@@ -75,8 +80,14 @@ class DiffusionScheduler(Scheduler):
         **schedule_args: Any,
     ) -> None:
         check_integer("num_train_timesteps", num_train_timesteps, 2)
-        check_option("schedule", schedule, NoiseSchedules.names)
+        self._check_schedule(schedule, schedule_args)
         super().__init__(num_train_timesteps, schedule, **schedule_args)
+        if not bool(((self.betas > 0) & (self.betas < 1)).all()):
+            low, high = float(self.betas.min()), float(self.betas.max())
+            raise ValueError(
+                f"schedule={schedule!r} with {schedule_args} gives betas from {low:.3g} to {high:.3g}; each must be "
+                "more than 0 and less than 1."
+            )
         self.prediction_type = check_option("prediction_type", prediction_type, PredictionType)
         self._register_tables(self._check_terminal_snr(zero_terminal_snr))
         self.timestep_spacing = check_option("timestep_spacing", timestep_spacing, TimestepSpacings.names)
@@ -88,7 +99,16 @@ class DiffusionScheduler(Scheduler):
         if dynamic_threshold is not None:
             dynamic_threshold = check_number("dynamic_threshold", dynamic_threshold, 0, 1)
         self.dynamic_threshold = dynamic_threshold
-        self._set_grid(torch.arange(num_train_timesteps - 1, -1, -1))
+
+    def _check_schedule(self, schedule: str, schedule_args: Mapping[str, Any]) -> None:
+        check_option("schedule", schedule, NoiseSchedules.names)
+        accepted = list(inspect.signature(NoiseSchedules[schedule]).parameters)[1:]
+        unknown = [name for name in schedule_args if name not in accepted]
+        if unknown:
+            raise ValueError(
+                f"{unknown[0]}={schedule_args[unknown[0]]!r} is an argument neither of {type(self).__name__} nor of "
+                f"schedule={schedule!r}, which takes {', '.join(accepted)}."
+            )
 
     def _check_terminal_snr(self, zero_terminal_snr: bool) -> bool:
         zero = check_flag("zero_terminal_snr", zero_terminal_snr)
@@ -106,6 +126,8 @@ class DiffusionScheduler(Scheduler):
             alpha = (alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])
             alpha_bar = torch.nn.functional.pad(alpha.square(), (1, 0), value=1.0)
             betas = 1 - alpha_bar[1:] / alpha_bar[:-1]
+            if not bool((betas[:-1] < 1).all()):
+                raise ValueError("zero_terminal_snr=True: this schedule leaves nothing of the image before its end.")
         # MONAI's base sets float32 tables as plain attributes, which would shadow buffers of the same names
         del self.betas, self.alphas, self.alphas_cumprod
         self.register_buffer("betas", betas)
@@ -126,6 +148,7 @@ class DiffusionScheduler(Scheduler):
             error_msgs: list[str] = args[-1]
             error_msgs.append(f"noise schedule differs: saved {_describe(saved)}; configured {_describe(own)}")
             return
+        state_dict.update({prefix + name: own[name] for name in saved})  # the same, and surely in float64
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def alpha_bar(self, timesteps: torch.Tensor) -> torch.Tensor:
@@ -165,7 +188,7 @@ class DiffusionScheduler(Scheduler):
             timesteps: the timesteps themselves, strictly falling from at most ``num_train_timesteps - 1`` to at least
                 0, fractional allowed; instead of a number of calls.
             start_timestep: begin in the middle of the chain, at this whole timestep of at least 1, with a sample made
-                by :py:meth:`add_noise`; default: the noisiest timestep.
+                by :py:meth:`add_noise` at ``timesteps[0]`` (which ``"leading"`` puts below it); default: the noisiest.
 
         Raises:
             ValueError: if there are more steps than timesteps or fewer than one, both a number of calls and timesteps
@@ -200,25 +223,37 @@ class DiffusionScheduler(Scheduler):
         return _whole_if_possible(spacing(count, half_log_snr[: start + 1], **self.spacing_args).copy())
 
     def _check_timesteps(self, timesteps: Sequence[float] | torch.Tensor) -> torch.Tensor:
-        values = timesteps.tolist() if isinstance(timesteps, torch.Tensor) else list(timesteps)
+        values = timesteps.tolist() if isinstance(timesteps, torch.Tensor | np.ndarray) else timesteps
         last = self.num_train_timesteps - 1
-        grid = [check_number(f"timesteps[{i}]", value, 0, last) for i, value in enumerate(values)]
-        if not grid or any(here <= there for here, there in zip(grid, grid[1:])):
-            raise ValueError(f"timesteps={values} must be one or more numbers that fall strictly, from at most {last}.")
-        return _whole_if_possible(grid)
+        refusal = f"timesteps={values!r} must be one or more numbers that fall strictly, from at most {last}."
+        if not isinstance(values, Sequence) or isinstance(values, str | bytes) or not values:
+            raise ValueError(refusal)
+        grid = _whole_if_possible([check_number(f"timesteps[{i}]", value, 0, last) for i, value in enumerate(values)])
+        if not bool((grid.diff() < 0).all()):
+            raise ValueError(refusal)
+        return grid
+
+    @property
+    def timesteps(self) -> torch.Tensor:
+        """The timesteps to visit, falling; a part of them may be assigned."""
+        return self._grid
+
+    @timesteps.setter
+    def timesteps(self, grid: torch.Tensor) -> None:
+        self._set_grid(grid)
 
     def _set_grid(self, grid: torch.Tensor, device: str | torch.device | None = None) -> None:
         if grid.numel() > 1 and not bool((grid.diff() < 0).all()):
             raise ValueError(f"timesteps={_shortened(grid)} must fall strictly; take fewer steps or another spacing.")
-        self.timesteps = grid.to(device)
-        self._transitions: dict[float, Transition] | None = None
+        self._grid = grid.to(device)
+        self._transitions = None
 
     def _transition(self, timestep: int | float | torch.Tensor) -> Transition:
         if self._transitions is None:
-            self._transitions = self._list_transitions(self.timesteps.cpu())
+            self._transitions = self._list_transitions(self._grid.cpu())
         found = self._transitions.get(float(timestep))
         if found is None:
-            raise ValueError(f"timestep={timestep} is not in the grid {_shortened(self.timesteps)}; see set_timesteps.")
+            raise ValueError(f"timestep={timestep} is not in the grid {_shortened(self._grid)}; see set_timesteps.")
         return found
 
     def _list_transitions(self, grid: torch.Tensor) -> dict[float, Transition]:
@@ -238,17 +273,22 @@ class DiffusionScheduler(Scheduler):
         Returns:
             x_t with the shape and type of ``original_samples``.
         """
-        alpha, sigma = self._scalings_like(timesteps, original_samples)
+        alpha, sigma = self._scalings_like(timesteps, original_samples, noise)
         return alpha * original_samples + sigma * noise
 
     def get_velocity(self, sample: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """``v = alpha eps - sigma x_0`` (arXiv:2202.00512); arguments as in :py:meth:`add_noise`."""
-        alpha, sigma = self._scalings_like(timesteps, sample)
+        alpha, sigma = self._scalings_like(timesteps, sample, noise)
         return alpha * noise - sigma * sample
 
-    def _scalings_like(self, timesteps: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if timesteps.device.type == "cpu" and not 0 <= timesteps.min() <= timesteps.max() < self.num_train_timesteps:
-            raise ValueError(f"timesteps={timesteps.tolist()} must lie from 0 to {self.num_train_timesteps - 1}.")
+    def _scalings_like(
+        self, timesteps: torch.Tensor, like: torch.Tensor, noise: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        last = self.num_train_timesteps - 1
+        if noise.shape != like.shape:
+            raise ValueError(f"noise has shape {tuple(noise.shape)}; the sample has {tuple(like.shape)}.")
+        if timesteps.device.type == "cpu" and not bool(((timesteps >= 0) & (timesteps <= last)).all()):
+            raise ValueError(f"timesteps={timesteps.tolist()} must lie from 0 to {last}.")
         alpha, sigma = self.scalings(to_device(timesteps, like.device))
         return unsqueeze_right(alpha, like.ndim).to(like.dtype), unsqueeze_right(sigma, like.ndim).to(like.dtype)
 
@@ -267,8 +307,8 @@ class DiffusionScheduler(Scheduler):
             timestep: an entry of ``timesteps``.
             sample: x_t, shape (B, C, ...).
             generator: source of noise for stochastic steps; a list holds one generator per item of the batch.
-            bounds: lowest and highest x0, two numbers or two tensors that broadcast to ``sample``; they replace
-                ``clip_sample``.
+            bounds: lowest and highest x0, two numbers or two tensors that broadcast to ``sample``; they replace the
+                range of ``clip_sample``.
 
         Returns:
             The sample at the next timestep and the predicted x0, both of the type of ``sample``.
@@ -279,6 +319,8 @@ class DiffusionScheduler(Scheduler):
         transition = self._transition(timestep)
         if model_output.shape != sample.shape:
             raise ValueError(f"model_output has shape {tuple(model_output.shape)}, sample {tuple(sample.shape)}.")
+        if not sample.is_floating_point():
+            raise ValueError(f"sample has type {sample.dtype}; it must be of a floating point type.")
         working = sample.float() if sample.dtype in (torch.float16, torch.bfloat16) else sample
         x0 = self._restrict(self._predict_x0(model_output.to(working.dtype), working, transition.here), bounds)
         previous = self._advance(x0, working, transition, generator)
@@ -290,9 +332,12 @@ class DiffusionScheduler(Scheduler):
         return _TO_X0[self.prediction_type](model_output, sample, *here)
 
     def _restrict(self, x0: torch.Tensor, bounds: Bounds | None) -> torch.Tensor:
-        if bounds is None and self.dynamic_threshold is not None:
-            return dynamic_threshold(x0, self.dynamic_threshold, *self.clip_sample_values)
-        return self._clamp(x0, bounds)
+        if self.dynamic_threshold is None:
+            return self._clamp(x0, bounds)
+        low, high = self.clip_sample_values if bounds is None else bounds
+        if isinstance(low, torch.Tensor) or isinstance(high, torch.Tensor):
+            raise ValueError("bounds: dynamic_threshold needs two numbers, not a tensor per voxel.")
+        return dynamic_threshold(x0, self.dynamic_threshold, low, high)
 
     def _clamp(self, x0: torch.Tensor, bounds: Bounds | None) -> torch.Tensor:
         if bounds is not None:
@@ -323,11 +368,11 @@ def _same_table(saved: torch.Tensor, own: torch.Tensor) -> bool:
 
 
 def _describe(tables: Mapping[str, torch.Tensor]) -> str:
-    betas = tables["betas"]
+    betas = tables.get("betas", torch.full((2,), torch.nan))
     numbers = [f", {name}={table.item():.3g}" for name, table in tables.items() if table.ndim == 0]
     return f"T={len(betas)}, beta from {betas[0].item():.3g} to {betas[-1].item():.3g}" + "".join(numbers)
 
 
 def _shortened(grid: torch.Tensor) -> str:
-    values = [f"{value:.6g}" for value in grid.tolist()]
+    values = [f"{value:.9g}" for value in grid.tolist()]
     return f"[{', '.join(values if len(values) < 12 else [*values[:5], '...', *values[-5:]])}]"

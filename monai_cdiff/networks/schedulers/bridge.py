@@ -28,8 +28,8 @@ class BridgeScheduler(DDIMScheduler):
     ``kappa``: the samples of a perfect network are the same. What differs is the task of an imperfect one, whose input
     fades to the degraded image instead of to noise.
 
-    The network predicts x0 (``"sample"``) or, with ``"v_prediction"``, the paper's target divided by ``kappa``:
-    ``(x_t - x_0) / (kappa sqrt(s))`` (eq. 12). A prediction of the noise is refused: there is none at the start.
+    The network predicts x0 (``"sample"``) or, with ``"v_prediction"``, the paper's target ``(x_t - x_0) / sigma_t``
+    (eq. 12), whose ``sigma_t`` is ``kappa sqrt(s)``. A prediction of the noise is refused: there is none at the start.
 
     Args:
         num_train_timesteps: see :py:class:`DiffusionScheduler`.
@@ -57,6 +57,7 @@ class BridgeScheduler(DDIMScheduler):
         self,
         num_train_timesteps: int = 2000,
         schedule: str = "linear_beta",
+        *,
         eta: float = 1.0,
         kappa: float = 1.0,
         prediction_type: str = PredictionType.V_PREDICTION,
@@ -67,7 +68,7 @@ class BridgeScheduler(DDIMScheduler):
                 "prediction_type='epsilon' does not fit a bridge, which starts without noise; allowed: 'sample', "
                 "'v_prediction'."
             )
-        super().__init__(num_train_timesteps, schedule, eta, prediction_type=prediction_type, **kwargs)
+        super().__init__(num_train_timesteps, schedule, eta=eta, prediction_type=prediction_type, **kwargs)
         self.register_buffer("kappa", torch.tensor(check_number("kappa", kappa, 0, open_low=True), dtype=torch.float64))
 
     def scalings(self, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -77,7 +78,7 @@ class BridgeScheduler(DDIMScheduler):
 
     def get_velocity(self, sample: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """``(x_t - x_0) / (kappa sqrt(s))``; arguments as in :py:meth:`add_noise`."""
-        alpha, sigma = self._scalings_like(timesteps, sample)
+        alpha, sigma = self._scalings_like(timesteps, sample, noise)
         root = unsqueeze_right(self.alpha_bar(to_device(timesteps, sample.device)), sample.ndim).sqrt().to(sample.dtype)
         return root * noise + (alpha - 1) * root / sigma * sample
 

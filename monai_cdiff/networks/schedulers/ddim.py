@@ -34,7 +34,7 @@ class DDIMScheduler(DiffusionScheduler):
     """
 
     def __init__(
-        self, num_train_timesteps: int = 2000, schedule: str = "linear_beta", eta: float = 0.0, **kwargs: Any
+        self, num_train_timesteps: int = 2000, schedule: str = "linear_beta", *, eta: float = 0.0, **kwargs: Any
     ) -> None:
         super().__init__(num_train_timesteps, schedule, **kwargs)
         self.eta = check_number("eta", eta, 0, 1)

@@ -42,6 +42,7 @@ class DDPMScheduler(DiffusionScheduler):
         self,
         num_train_timesteps: int = 2000,
         schedule: str = "linear_beta",
+        *,
         variance_type: str = "fixed_large",
         **kwargs: Any,
     ) -> None:
@@ -51,11 +52,31 @@ class DDPMScheduler(DiffusionScheduler):
     def _advance(
         self, x0: torch.Tensor, sample: torch.Tensor, transition: Transition, generator: Generators
     ) -> torch.Tensor:
+        x0_factor, sample_factor, variance = self._posterior(transition)
+        mean = x0_factor * x0 + sample_factor * sample
+        if transition.is_last:
+            return mean
+        return mean + variance**0.5 * randn(sample.shape, generator, sample.device, sample.dtype)
+
+    def _posterior(self, transition: Transition) -> tuple[float, float, float]:
+        """Factors of x0 and of the sample in the mean of a step, and its variance."""
         (alpha, sigma), (alpha_prev, sigma_prev) = transition.here, transition.there
         beta = 1 - (alpha / alpha_prev) ** 2
         shrink = (sigma_prev / sigma) ** 2
-        mean = (alpha_prev * beta / sigma**2) * x0 + (alpha / alpha_prev * shrink) * sample
-        if transition.is_last:
-            return mean
         variance = beta if self.variance_type == "fixed_large" else beta * shrink
-        return mean + variance**0.5 * randn(sample.shape, generator, sample.device, sample.dtype)
+        return alpha_prev * beta / sigma**2, alpha / alpha_prev * shrink, variance
+
+    # The next two are what MONAI's DiffusionInferer.get_likelihood asks of a DDPMScheduler.
+
+    def _get_mean(self, timestep: int, x_0: torch.Tensor, x_t: torch.Tensor) -> torch.Tensor:
+        if len(self.timesteps) != self.num_train_timesteps:
+            raise ValueError(
+                f"num_inference_steps={len(self.timesteps)}: a likelihood is a sum over the whole chain; call "
+                f"set_timesteps({self.num_train_timesteps})."
+            )
+        x0_factor, sample_factor, _ = self._posterior(self._transition(timestep))
+        return x0_factor * x_0 + sample_factor * x_t
+
+    def _get_variance(self, timestep: int, predicted_variance: torch.Tensor | None = None) -> torch.Tensor:
+        _, _, variance = self._posterior(self._transition(timestep))
+        return torch.tensor(max(variance, 1e-20))  # a logarithm is taken of it

@@ -44,6 +44,7 @@ class DPMSolverMultistepScheduler(MultistepScheduler):
         self,
         num_train_timesteps: int = 2000,
         schedule: str = "linear_beta",
+        *,
         solver_order: int | None = None,
         algorithm_type: str = "dpmsolver++",
         solver_type: str = "midpoint",
@@ -53,7 +54,9 @@ class DPMSolverMultistepScheduler(MultistepScheduler):
         check_option("algorithm_type", algorithm_type, ["dpmsolver++", "sde-dpmsolver++"])
         if final_extrapolation is None:
             final_extrapolation = algorithm_type == "dpmsolver++"
-        super().__init__(num_train_timesteps, schedule, solver_order, final_extrapolation, **kwargs)
+        super().__init__(
+            num_train_timesteps, schedule, solver_order=solver_order, final_extrapolation=final_extrapolation, **kwargs
+        )
         self.algorithm_type = str(algorithm_type)
         self.solver_type = check_option("solver_type", solver_type, ["midpoint", "adams"])
 

@@ -58,6 +58,7 @@ class MultistepScheduler(DiffusionScheduler):
         self,
         num_train_timesteps: int = 2000,
         schedule: str = "linear_beta",
+        *,
         solver_order: int | None = None,
         final_extrapolation: bool = True,
         **kwargs: Any,
@@ -74,16 +75,21 @@ class MultistepScheduler(DiffusionScheduler):
         self, x0: torch.Tensor, sample: torch.Tensor, transition: Transition, generator: Generators
     ) -> torch.Tensor:
         past = self._past(transition.place, sample)
-        nodes = [Node(transition.place, transition.here, x0), *past]
+        nodes = [Node(transition.place, transition.here, x0.clone()), *past]  # nobody else's to change
         if transition.is_last:
             self._memory = []
-            return _extrapolate(nodes) if self.final_extrapolation and past else x0
+            return _extrapolate(nodes) if self.final_extrapolation and past else x0.clone()
         self._memory = nodes[: self.solver_order or (3 if len(self.timesteps) >= _THIRD_ORDER_FROM else 2)]
         return self._solve(self._correct(sample, nodes), self._memory, transition, generator)
 
     def _past(self, place: int, sample: torch.Tensor) -> list[Node]:
         """The predictions of the timesteps directly before, the latest first."""
         past: list[Node] = []
+        if place > 0 and self._memory and self._memory[0].place == place:
+            raise ValueError(
+                f"timestep={self.timesteps[place].item():g} was stepped just before: one scheduler steps one batch at "
+                "a time, from the first timestep on."
+            )
         for node in self._memory:
             if node.place == place - 1 - len(past):
                 past.append(node)

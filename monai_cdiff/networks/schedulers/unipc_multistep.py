@@ -45,12 +45,13 @@ class UniPCMultistepScheduler(MultistepScheduler):
         self,
         num_train_timesteps: int = 2000,
         schedule: str = "linear_beta",
+        *,
         solver_order: int | None = None,
         solver_type: str = "bh2",
         use_corrector: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(num_train_timesteps, schedule, solver_order, **kwargs)
+        super().__init__(num_train_timesteps, schedule, solver_order=solver_order, **kwargs)
         self.solver_type = check_option("solver_type", solver_type, ["bh1", "bh2"])
         self.use_corrector = check_flag("use_corrector", use_corrector)
 

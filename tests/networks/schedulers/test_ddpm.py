@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from monai.inferers import DiffusionInferer
 from monai.networks.schedulers import DDPMScheduler as MonaiDDPMScheduler
 
 from contracts.scheduler_contract import SchedulerContract, exact_std, noise, reference_alpha_bar
@@ -93,3 +94,23 @@ def test_whole_chain_equals_monais() -> None:
             sample, _ = scheduler.step(torch.tanh(sample), t, sample, generator=generator)
         samples.append(sample)
     torch.testing.assert_close(*samples, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("variance_type", ["fixed_small", "fixed_large"])
+def test_monais_likelihood_is_monais(variance_type: str) -> None:
+    image, results = noise(1).clamp(-1, 1), []
+    for kind in (MonaiDDPMScheduler, DDPMScheduler):
+        torch.manual_seed(0)
+        inferer = DiffusionInferer(kind(30, variance_type=variance_type))
+        kwargs = {"save_intermediates": True, "verbose": False}
+        _, parts = inferer.get_likelihood(image, lambda x, timesteps, context: torch.tanh(x), **kwargs)
+        # the last part counts how often a mean is within a grey level of the image: a rounding decides it
+        results.append(torch.stack(parts[:-1]))
+    torch.testing.assert_close(*results, rtol=3e-3, atol=1e-5)
+
+
+def test_a_likelihood_needs_the_whole_chain() -> None:
+    scheduler = DDPMScheduler(30, timestep_spacing="trailing")
+    scheduler.set_timesteps(5)
+    with pytest.raises(ValueError, match="num_inference_steps=5: a likelihood is a sum over the whole chain; call"):
+        DiffusionInferer(scheduler).get_likelihood(noise(1), lambda x, timesteps, context: x, verbose=False)

@@ -72,14 +72,14 @@ def draw(exact: Mapping[str, Any], network: Mapping[str, Any], path: Path) -> No
     from matplotlib import pyplot
 
     figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(16, 5.2), constrained_layout=True)
-    for name, row in next(iter(exact.values())).items():
+    anchor = next(iter(exact.values()))
+    calls = [int(n) for n in next(iter(anchor.values()))]
+    for name, row in anchor.items():
         if not name.startswith("MONAI"):
-            left.loglog([int(n) for n in row], list(row.values()), label=name, **_style(name))
+            left.loglog(calls, list(row.values()), label=name, **_style(name))
     left.set(title="Exact model: error of the sampler alone", xlabel="network calls", ylabel="Wasserstein-1 distance")
-    for name, row in network.items():
-        if name == "degraded input" or name.startswith("MONAI"):
-            continue
-        few = {int(n): score for n, score in row.items() if int(n) <= 20}
+    for name in _DRAWN:
+        few = {int(n): score for n, score in network[name].items() if int(n) <= 20}
         psnr = [score["psnr"] for score in few.values()]
         middle.semilogx(list(few), psnr, label=name, **_style(name))
         right.plot([score["acutance_ratio"] for score in few.values()], psnr, label=name, **_style(name))
@@ -91,16 +91,24 @@ def draw(exact: Mapping[str, Any], network: Mapping[str, Any], path: Path) -> No
     middle.minorticks_off()
     for axes in (left, middle, right):
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=8, loc="lower left")
+    left.set_ylim(bottom=1e-7)  # room for the legend
+    left.minorticks_off()
+    left.set_xticks(calls, [str(n) for n in calls])
     figure.savefig(path, dpi=110)
 
 
+# Of the rows on real slices; all of them would hide one another.
+_DRAWN = ["diffusers DDIM trailing", "diffusers DPM++ 2 log-SNR", "diffusers SDE-DPM++ 2 log-SNR"]
+_DRAWN += ["diffusers UniPC 2 log-SNR", "DDPM fixed_small", "DDIM", "DDIM log-SNR", "SDE-DPM++ 2", "UniPC 3"]
 _COLOURS = {"DDPM": "C7", "DDIM": "C0", "SDE": "C1", "DPM": "C2", "UniPC": "C3"}
 
 
 def _style(name: str) -> dict[str, Any]:
     family = next(word for word in ("SDE", "DDPM", "DDIM", "DPM", "UniPC") if word in name)
     order = "s" if "3" in name else "o"
+    if name == "DDIM log-SNR":
+        return {"color": "C9", "marker": order, "markersize": 4}
     style = {"color": _COLOURS[family], "marker": order, "markersize": 4}
     return {**style, "linestyle": "--", "markerfacecolor": "none"} if is_peer(name) else style
 

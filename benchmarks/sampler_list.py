@@ -10,7 +10,7 @@ from monai.networks import schedulers as monai_schedulers
 
 from monai_cdiff.networks import schedulers as our_schedulers
 
-__all__ = ["ON_NETWORK", "OURS", "PEERS", "Network", "run"]
+__all__ = ["BESIDE_BRIDGE", "ON_BRIDGE", "ON_NETWORK", "OURS", "PEERS", "Network", "run"]
 
 Network = Callable[[torch.Tensor, Any], torch.Tensor]
 T = 2000
@@ -97,6 +97,14 @@ ON_NETWORK = {
     "UniPC 3": ours(_UNIPC),
     "UniPC 3 trailing": ours(_UNIPC, **_TRAILING),
 }
+
+# On two networks trained alike, one with bridge.json and one without.
+ON_BRIDGE = {
+    "bridge": ours("BridgeScheduler"),
+    "bridge, eta 0": ours("BridgeScheduler", eta=0.0),
+    "bridge log-SNR": ours("BridgeScheduler", timestep_spacing="logsnr"),
+}
+BESIDE_BRIDGE = {name: ON_NETWORK[name] for name in ("DDIM", "DDPM fixed_small", "DDIM log-SNR", "DDIM trailing")}
 
 
 def run(scheduler: Any, num_inference_steps: int, network: Network, start: torch.Tensor, seed: int = 0) -> torch.Tensor:

@@ -23,13 +23,14 @@ import torch
 
 from benchmarks.exact_model import CALLS, MIXTURES, sampling_error
 from benchmarks.overhead import measure_overhead
-from benchmarks.sampler_list import ON_NETWORK, OURS, PEERS, run
-from benchmarks.tables import draw, exact_tables, fill, network_tables, overhead_table
+from benchmarks.sampler_list import BESIDE_BRIDGE, ON_BRIDGE, ON_NETWORK, OURS, PEERS, run
+from benchmarks.tables import bridge_table, draw, exact_tables, fill, network_tables, overhead_table
 from benchmarks.trained_network import RestorationTask
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "samplers.md"
 RESULTS = ROOT / "benchmarks" / "results"
+BRIDGE_CALLS = [1, 2, 3, 5]
 NETWORK_CALLS = [1, 2, 3, 5, 10, 20]
 
 
@@ -42,6 +43,19 @@ def measure_exact(arguments: argparse.Namespace) -> dict[str, Any]:
         }
         for name, mixture in MIXTURES.items()
     }
+
+
+def measure_bridge(arguments: argparse.Namespace) -> dict[str, Any]:
+    """PSNR, SSIM and acutance ratio of a bridge and of a diffusion trained alike, for few calls."""
+    if None in (arguments.datalist, arguments.bridge, arguments.diffusion):
+        raise SystemExit("--measure bridge needs --datalist FILE, --bridge FILE and --diffusion FILE, two checkpoints.")
+    rows: dict[str, Any] = {}
+    for checkpoint, makers in ((arguments.bridge, ON_BRIDGE), (arguments.diffusion, BESIDE_BRIDGE)):
+        task = RestorationTask(checkpoint, arguments.datalist)
+        rows["degraded input"] = {"0": task.score(task.condition)}
+        for name, make in makers.items():
+            rows[name] = {str(n): task.score(task.restore(make(), n)) for n in BRIDGE_CALLS}
+    return rows
 
 
 def measure_network(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -63,6 +77,7 @@ MEASURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "exact": measure_exact,
     "overhead": lambda arguments: measure_overhead(),
     "network": measure_network,
+    "bridge": measure_bridge,
 }
 
 
@@ -89,6 +104,8 @@ def main() -> None:
     parser.add_argument("--measure", nargs="+", choices=list(MEASURES), default=[], help="parts to measure again")
     parser.add_argument("--checkpoint", default=str(ROOT / "bundles/sr/models/model.pt"), help="for 'network'")
     parser.add_argument("--datalist", help="for 'network': datalist JSON with one test patient")
+    parser.add_argument("--bridge", help="for 'bridge': checkpoint of a training with bridge.json")
+    parser.add_argument("--diffusion", help="for 'bridge': checkpoint of the same training without it")
     parser.add_argument("--samplers", nargs="+", choices=list(ON_NETWORK), help="for 'network': add to these rows only")
     parser.add_argument("--calls", nargs="+", type=int, default=NETWORK_CALLS, help="for 'network'; 2000 take an hour")
     parser.add_argument("--page", action="store_true", help="write tables and figure into docs/")
@@ -96,7 +113,8 @@ def main() -> None:
     for part in arguments.measure:
         save(part, MEASURES[part](arguments))
     exact, network = load("exact"), load("network")
-    tables = [*exact_tables(exact), *network_tables(network), overhead_table(load("overhead"))]
+    tables = [*exact_tables(exact), *network_tables(network)]
+    tables += [overhead_table(load("overhead")), bridge_table(load("bridge"))]
     print("\n\n".join(tables))
     if arguments.page:
         draw(exact, network, PAGE.parent / "images" / "samplers.png")

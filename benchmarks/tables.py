@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["draw", "exact_tables", "fill", "network_tables", "overhead_table"]
+__all__ = ["bridge_table", "draw", "exact_tables", "fill", "network_tables", "overhead_table"]
 
 PEER_WORDS = ("MONAI", "diffusers")
 
@@ -47,6 +47,17 @@ def network_tables(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> 
         yield f"Trained network: {metric} (degraded input {degraded[metric]:.{digits}f})\n\n" + _table(
             ["sampler", *calls], shown
         )
+
+
+def bridge_table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """PSNR, SSIM and acutance ratio in one cell, by sampler and calls."""
+    samplers = {name: row for name, row in results.items() if name != "degraded input"}
+    calls = list(next(iter(samplers.values())))
+    rows = [
+        [name, *(f"{row[n]['psnr']:.2f} / {row[n]['ssim']:.3f} / {row[n]['acutance_ratio']:.2f}" for n in calls)]
+        for name, row in samplers.items()
+    ]
+    return "Bridge: PSNR / SSIM / acutance ratio\n\n" + _table(["sampler", *calls], rows)
 
 
 def overhead_table(results: Mapping[str, float]) -> str:

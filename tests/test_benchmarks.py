@@ -56,6 +56,6 @@ def test_the_page_shows_the_tables_that_the_command_prints() -> None:
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     page = (ROOT / "docs" / "samplers.md").read_text()
     tables = [part for part in printed.strip().split("\n\n") if part.startswith("|")]
-    assert len(tables) == 7
+    assert len(tables) == 8
     for table in tables:
         assert table in page

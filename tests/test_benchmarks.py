@@ -48,9 +48,10 @@ def test_the_best_peers_are_those_of_the_results() -> None:
     rows = json.loads((ROOT / "benchmarks/results/exact.json").read_text())["results"]["two components (the anchor)"]
     peers = [row for name, row in rows.items() if name.startswith(("MONAI", "diffusers"))]
     for calls, error in BEST_PEER.items():
-        assert min(row[str(calls)] for row in peers) == pytest.approx(error, rel=5e-3)
+        assert min(row[str(calls)] for row in peers) == pytest.approx(error, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_tables_that_the_command_prints() -> None:
     command = [sys.executable, "-m", "benchmarks.samplers"]
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -84,7 +84,7 @@ MEASURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
 def save(part: str, results: dict[str, Any]) -> None:
     """Write the raw results of a part with what made them."""
     content = {
-        "command": shlex.join(["python", "-m", "benchmarks.samplers", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "benchmarks.samplers", *(Path(word).name for word in sys.argv[1:])]),
         "versions": {name: version(name) for name in ("torch", "monai", "diffusers", "numpy")},
         "threads": torch.get_num_threads(),
         "results": results,

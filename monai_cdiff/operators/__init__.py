@@ -10,6 +10,7 @@ from .downsampling import (
     low_resolution_size,
     upsample,
 )
+from .projection import match_low_resolution, recover_low_resolution
 
 __all__ = [
     "UPSAMPLE_MODES",
@@ -17,5 +18,7 @@ __all__ = [
     "downsample_upsample",
     "high_resolution_size",
     "low_resolution_size",
+    "match_low_resolution",
+    "recover_low_resolution",
     "upsample",
 ]

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from monai_cdiff.utils import DownsampleDomain, check_integer, check_number, check_option
+from ..utils import DownsampleDomain, check_integer, check_number, check_option
+from .axes import checked_axes, compute_dtype, result_dtype
 
 __all__ = [
     "UPSAMPLE_MODES",
@@ -105,7 +106,7 @@ def downsample(
         torch.Size([1, 1, 23, 23, 20])
     """
     domain = check_option("domain", domain, DownsampleDomain)
-    axes = _checked_axes("image", image, spatial_axes)
+    axes = checked_axes("image", image, spatial_axes)
     plane = tuple(image.shape[axis] for axis in axes)
     if (factor is None) == (size is None):
         raise ValueError(f"factor={factor!r} and size={size!r}: exactly one of the two must be given.")
@@ -148,7 +149,7 @@ def upsample(
         torch.Size([1, 1, 128, 128])
     """
     mode = check_option("mode", mode, UPSAMPLE_MODES)
-    axes = _checked_axes("low", low, spatial_axes)
+    axes = checked_axes("low", low, spatial_axes)
     return _resample(low, axes, _checked_size(size, [(low.shape[axis], None) for axis in axes]), mode)
 
 
@@ -180,22 +181,10 @@ def downsample_upsample(
         torch.Size([1, 1, 128, 100])
     """
     mode = check_option("mode", mode, UPSAMPLE_MODES)
-    axes = _checked_axes("image", image, spatial_axes)
-    precise = image.to(_compute_dtype(image))  # half types are rounded once, at the end
+    axes = checked_axes("image", image, spatial_axes)
+    precise = image.to(compute_dtype(image))  # half types are rounded once, at the end
     low = downsample(precise, factor, domain=domain, spatial_axes=spatial_axes)
-    return upsample(low, [image.shape[axis] for axis in axes], mode, spatial_axes).to(_result_dtype(image))
-
-
-def _checked_axes(name: str, image: torch.Tensor, spatial_axes: Sequence[int]) -> list[int]:
-    """The axes of the tensor that ``spatial_axes`` means."""
-    if image.ndim not in (4, 5):
-        raise ValueError(f"{name} of shape {tuple(image.shape)} must be (B, C, H, W) or (B, C, H, W, D).")
-    if image.is_complex():
-        raise TypeError(f"{name} of type {image.dtype} must be real; give its magnitude.")
-    axes = [check_integer("spatial_axes", axis, 0, image.ndim - 3) + 2 for axis in spatial_axes]
-    if not axes or len(set(axes)) < len(axes):
-        raise ValueError(f"spatial_axes={tuple(spatial_axes)} must name at least one axis, and each only once.")
-    return axes
+    return upsample(low, [image.shape[axis] for axis in axes], mode, spatial_axes).to(result_dtype(image))
 
 
 def _checked_size(size: Sequence[int], limits: Sequence[tuple[int, int | None]]) -> tuple[int, ...]:
@@ -204,23 +193,15 @@ def _checked_size(size: Sequence[int], limits: Sequence[tuple[int, int | None]])
     return tuple(check_integer("size", n, low, high) for n, (low, high) in zip(size, limits, strict=True))
 
 
-def _compute_dtype(image: torch.Tensor) -> torch.dtype:
-    return torch.float64 if image.dtype == torch.float64 else torch.float32
-
-
-def _result_dtype(image: torch.Tensor) -> torch.dtype:
-    return image.dtype if image.is_floating_point() else torch.float32
-
-
 def _resample(image: torch.Tensor, axes: Sequence[int], size: Sequence[int], mode: str) -> torch.Tensor:
     """Resample one axis after the other; the slices of a volume never mix."""
-    result = image.to(_compute_dtype(image), copy=True)
+    result = image.to(compute_dtype(image), copy=True)
     for axis, target in zip(axes, size, strict=True):
         if target != result.shape[axis]:
             lines = result.movedim(axis, -1)
             lines = _fourier_lines(lines, target) if mode == "kspace" else _interpolate_lines(lines, target, mode)
             result = lines.movedim(-1, axis)
-    return result.contiguous().to(_result_dtype(image))
+    return result.contiguous().to(result_dtype(image))
 
 
 def _interpolate_lines(lines: torch.Tensor, size: int, mode: str) -> torch.Tensor:

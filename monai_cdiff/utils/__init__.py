@@ -6,14 +6,17 @@ from .bundle import check_overrides, default_device, find_bundle_root, join_proc
 from .checks import check_finite, check_flag, check_integer, check_number, check_option
 from .enums import ConditioningMode, DownsampleDomain, PredictionType, Target
 from .files import replacing, write_json
+from .neighbours import with_neighbours
 from .precision import amp_by_default, amp_dtype, autocast
-from .seeding import Generators, content_key, derive_seed, item_generators, randn
+from .seeding import Generators, NoiseSource, content_key, derive_seed, item_generators, randn
+from .tiles import check_overlap, check_roi_size, tile_borders, tile_layout
 from .transfer import to_device
 
 __all__ = [
     "ConditioningMode",
     "DownsampleDomain",
     "Generators",
+    "NoiseSource",
     "PredictionType",
     "Target",
     "amp_by_default",
@@ -24,7 +27,9 @@ __all__ = [
     "check_integer",
     "check_number",
     "check_option",
+    "check_overlap",
     "check_overrides",
+    "check_roi_size",
     "content_key",
     "default_device",
     "derive_seed",
@@ -35,6 +40,9 @@ __all__ = [
     "randn",
     "replacing",
     "show_root_cause",
+    "tile_borders",
+    "tile_layout",
     "to_device",
+    "with_neighbours",
     "write_json",
 ]

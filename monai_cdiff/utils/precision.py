@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -26,5 +26,6 @@ def amp_by_default(device: torch.device | str) -> bool:
 
 def autocast(device: torch.device | str, enabled: bool = True) -> AbstractContextManager:
     """Autocast on ``device`` to :py:func:`amp_dtype`, or nothing if not ``enabled``."""
-    kind = torch.device(device).type
-    return torch.autocast(kind, dtype=amp_dtype(device), enabled=enabled)
+    if not enabled:
+        return nullcontext()  # an autocast around this one stays in force
+    return torch.autocast(torch.device(device).type, dtype=amp_dtype(device))

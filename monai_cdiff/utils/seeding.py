@@ -14,9 +14,41 @@ import torch
 
 from .transfer import to_device
 
-__all__ = ["Generators", "content_key", "derive_seed", "item_generators", "randn"]
+__all__ = ["Generators", "NoiseSource", "content_key", "derive_seed", "item_generators", "randn"]
 
-Generators = torch.Generator | Sequence[torch.Generator] | None
+
+class NoiseSource:
+    """Noise of one item that is not independent of another's: partly shared, or turned over.
+
+    A draw is ``sign (sqrt(c) shared + sqrt(1 - c) own)``: standard normal as an independent one, with correlation
+    ``c`` between all items that share, and mirrored between the two items of a pair with opposite signs.
+
+    Args:
+        own: generator of the item alone.
+        shared: generator in the same state for all items that share; needed for a correlation above 0.
+        correlation: from 0 (independent) to 1 (the same noise).
+        sign: 1.0 or -1.0.
+    """
+
+    def __init__(
+        self,
+        own: torch.Generator,
+        shared: torch.Generator | None = None,
+        correlation: float = 0.0,
+        sign: float = 1.0,
+    ) -> None:
+        self.own, self.shared, self.correlation, self.sign = own, shared, correlation, sign
+
+    def draw(self, shape: Sequence[int]) -> torch.Tensor:
+        """Standard normal noise of a shape, from the CPU."""
+        noise = torch.randn(tuple(shape), generator=self.own)
+        if self.shared is not None and self.correlation > 0:
+            common = torch.randn(tuple(shape), generator=self.shared)
+            noise = self.correlation**0.5 * common + (1 - self.correlation) ** 0.5 * noise
+        return self.sign * noise
+
+
+Generators = torch.Generator | Sequence[torch.Generator | NoiseSource] | None
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -63,7 +95,12 @@ def randn(
         return to_device(torch.randn(tuple(shape), generator=generator, device=source), device, dtype)
     if len(generator) != shape[0]:
         raise ValueError(f"generator holds {len(generator)} generators for a batch of {shape[0]}; give one per item.")
-    draws = [torch.randn(tuple(shape[1:]), generator=item, device=item.device) for item in generator]
+    draws = [
+        item.draw(shape[1:])
+        if isinstance(item, NoiseSource)
+        else torch.randn(tuple(shape[1:]), generator=item, device=item.device)
+        for item in generator
+    ]
     return to_device(torch.stack(draws), device, dtype)
 
 

@@ -126,6 +126,8 @@ class SchedulerContract:
         assert torch.isfinite(self.sample(scheduler, self.start(scheduler))).all()
         scheduler.set_timesteps(801, start_timestep=800)
         assert scheduler.timesteps.tolist() == list(range(800, -1, -1))
+        always = self.scheduler(5, timestep_spacing=spacing, start_timestep=800)
+        assert torch.equal(always.timesteps, grid)
 
     def test_timesteps_of_ones_own(self) -> None:
         scheduler = self.scheduler()
@@ -368,6 +370,7 @@ class SchedulerContract:
             ({"beta_end": 2.0}, "schedule='linear_beta' with {'beta_end': 2.0} gives betas from 0.0001 to 2; each"),
             ({"beta_start": float("nan")}, "gives betas from nan to nan; each must be more than 0 and less than 1"),
             ({"steps_offset": 1}, "steps_offset=1 is an argument neither of .* nor of schedule='linear_beta'"),
+            ({"start_timestep": 2000}, "start_timestep=2000 must be a whole number, from 1 to 1999"),
             ({"dynamic_threshold": True}, "dynamic_threshold=True must be a finite number"),
             ({"dynamic_threshold": 1.5}, "dynamic_threshold=1.5 must be a finite number, at least 0 and at most 1"),
             ({"zero_terminal_snr": "maybe"}, "zero_terminal_snr='maybe' is not supported"),

@@ -24,7 +24,7 @@ from .thresholding import dynamic_threshold
 
 __all__ = ["Bounds", "DiffusionScheduler"]
 
-Bounds = tuple[torch.Tensor, torch.Tensor] | tuple[float, float]
+Bounds = tuple[torch.Tensor, torch.Tensor] | tuple[float, float] | Callable[[torch.Tensor], torch.Tensor]
 
 # What is left of the signal where none is left: far below what float32 can show, and its logarithm is finite.
 _NO_SIGNAL = 1e-30
@@ -53,6 +53,8 @@ class DiffusionScheduler(Scheduler):
             2.3; the paper's is 0.995); None clamps.
         zero_terminal_snr: rescale the schedule so that nothing of the image is left at the noisiest timestep
             (arXiv:2305.08891, algorithm 1); needs a network that predicts x0 or v, trained with this schedule.
+        start_timestep: begin in the middle of the chain, at this whole timestep of at least 1, with a sample made by
+            :py:meth:`add_noise` at ``timesteps[0]`` (which ``"leading"`` puts below it); default: the noisiest.
         schedule_args: further arguments of the schedule, for example ``beta_start`` and ``beta_end``.
 
     Raises:
@@ -63,6 +65,7 @@ class DiffusionScheduler(Scheduler):
     alphas: torch.Tensor
     alphas_cumprod: torch.Tensor
     _transitions: dict[float, Transition] | None
+    takes_noise_sources = True  # steps draw by ``utils.randn``
 
     def __init__(
         self,
@@ -77,6 +80,7 @@ class DiffusionScheduler(Scheduler):
         spacing_args: dict[str, Any] | None = None,
         dynamic_threshold: float | None = None,
         zero_terminal_snr: bool = False,
+        start_timestep: int | None = None,
         **schedule_args: Any,
     ) -> None:
         check_integer("num_train_timesteps", num_train_timesteps, 2)
@@ -99,6 +103,9 @@ class DiffusionScheduler(Scheduler):
         if dynamic_threshold is not None:
             dynamic_threshold = check_number("dynamic_threshold", dynamic_threshold, 0, 1)
         self.dynamic_threshold = dynamic_threshold
+        if start_timestep is not None:
+            start_timestep = check_integer("start_timestep", start_timestep, 1, num_train_timesteps - 1)
+        self.start_timestep = start_timestep
 
     def _check_schedule(self, schedule: str, schedule_args: Mapping[str, Any]) -> None:
         check_option("schedule", schedule, NoiseSchedules.names)
@@ -187,8 +194,7 @@ class DiffusionScheduler(Scheduler):
             device: device of ``timesteps``; leave it on the CPU to step without synchronising with a GPU.
             timesteps: the timesteps themselves, strictly falling from at most ``num_train_timesteps - 1`` to at least
                 0, fractional allowed; instead of a number of calls.
-            start_timestep: begin in the middle of the chain, at this whole timestep of at least 1, with a sample made
-                by :py:meth:`add_noise` at ``timesteps[0]`` (which ``"leading"`` puts below it); default: the noisiest.
+            start_timestep: for this grid, in place of the scheduler's own ``start_timestep``.
 
         Raises:
             ValueError: if there are more steps than timesteps or fewer than one, both a number of calls and timesteps
@@ -203,7 +209,7 @@ class DiffusionScheduler(Scheduler):
                 raise ValueError(f"start_timestep={start_timestep!r}: the first of timesteps is the start already.")
             grid = self._check_timesteps(timesteps)
         else:
-            grid = self._spaced(num_inference_steps, start_timestep)
+            grid = self._spaced(num_inference_steps, self.start_timestep if start_timestep is None else start_timestep)
         self.num_inference_steps = len(grid)
         self._set_grid(grid, device)
         self._transitions = self._list_transitions(grid)  # here, so that no step reads a table
@@ -308,7 +314,7 @@ class DiffusionScheduler(Scheduler):
             sample: x_t, shape (B, C, ...).
             generator: source of noise for stochastic steps; a list holds one generator per item of the batch.
             bounds: lowest and highest x0, two numbers or two tensors that broadcast to ``sample``; they replace the
-                range of ``clip_sample``.
+                range of ``clip_sample``. Or a function that returns an allowed x0 for any.
 
         Returns:
             The sample at the next timestep and the predicted x0, both of the type of ``sample``.
@@ -332,7 +338,7 @@ class DiffusionScheduler(Scheduler):
         return _TO_X0[self.prediction_type](model_output, sample, *here)
 
     def _restrict(self, x0: torch.Tensor, bounds: Bounds | None) -> torch.Tensor:
-        if self.dynamic_threshold is None:
+        if self.dynamic_threshold is None or callable(bounds):
             return self._clamp(x0, bounds)
         low, high = self.clip_sample_values if bounds is None else bounds
         if isinstance(low, torch.Tensor) or isinstance(high, torch.Tensor):
@@ -340,6 +346,8 @@ class DiffusionScheduler(Scheduler):
         return dynamic_threshold(x0, self.dynamic_threshold, low, high)
 
     def _clamp(self, x0: torch.Tensor, bounds: Bounds | None) -> torch.Tensor:
+        if callable(bounds):
+            return bounds(x0)
         if bounds is not None:
             return torch.clamp(x0, *bounds)
         return x0.clamp(*self.clip_sample_values) if self.clip_sample else x0

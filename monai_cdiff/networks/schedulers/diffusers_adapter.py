@@ -40,6 +40,8 @@ class DiffusersSchedulerAdapter(DiffusionScheduler):
             restore = RestorationInferer(DiffusersSchedulerAdapter(scheduler), num_inference_steps=10)
     """
 
+    takes_noise_sources = False  # steps draw as diffusers does
+
     def __init__(self, scheduler: Any, **step_kwargs: Any) -> None:
         name = type(scheduler).__name__
         for needed in ("alphas_cumprod", "config", "set_timesteps", "step", "scale_model_input"):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from monai.inferers import DiffusionInferer
 from monai.networks.schedulers import Scheduler
+from monai.utils import unsqueeze_right
 
 from ..networks import Parameterization
 from ..utils import ConditioningMode, PredictionType, check_option
@@ -62,6 +63,7 @@ class ConditionalDiffusionInferer(DiffusionInferer):
         condition: torch.Tensor | None = None,
         mode: str | None = None,
         seg: torch.Tensor | None = None,
+        dropped: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Predict from the noised target; compare with ``parameterization.training_target``.
 
@@ -73,12 +75,15 @@ class ConditionalDiffusionInferer(DiffusionInferer):
             condition: shape (B, C', ...) for concatenation, or a context for cross-attention.
             mode: overrides ``conditioning_mode`` for this call.
             seg: segmentation for SPADE networks.
+            dropped: shape (B,), true for the items whose condition the network sees as zeros.
 
         Returns:
             The network's prediction, shape of ``inputs``.
         """
         x0 = self.parameterization.encode(inputs, condition)
         mode = mode or self.conditioning_mode
+        if dropped is not None and condition is not None:
+            condition = condition.masked_fill(unsqueeze_right(dropped, condition.ndim), 0.0)
         return super().__call__(x0, diffusion_model, noise, timesteps, condition, mode=mode, seg=seg)
 
     def sample(

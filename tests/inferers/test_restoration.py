@@ -17,7 +17,7 @@ from monai.networks.schedulers import DDPMScheduler as MonaiDDPMScheduler
 from monai.networks.schedulers import PNDMScheduler
 
 from contracts.inferer_contract import InfererContract, Pointwise, images
-from monai_cdiff.inferers import RestorationInferer
+from monai_cdiff.inferers import RestorationInferer, SamplingStep
 from monai_cdiff.networks import Parameterization, schedulers
 from monai_cdiff.networks.nets import ConditionalUNet
 from monai_cdiff.networks.schedulers import (
@@ -26,6 +26,7 @@ from monai_cdiff.networks.schedulers import (
     DDPMScheduler,
     DiffusersSchedulerAdapter,
     DiffusionScheduler,
+    UniPCMultistepScheduler,
 )
 from monai_cdiff.utils import item_generators, randn
 
@@ -144,22 +145,21 @@ def test_timesteps_of_ones_own_and_a_start_in_the_middle() -> None:
         return torch.zeros_like(x[:, :1])
 
     RestorationInferer(DDIMScheduler(prediction_type="v_prediction"), torch.tensor([700.5, 40]))(inputs, network)
-    RestorationInferer(DDIMScheduler(prediction_type="v_prediction"), 1, start_timestep=300)(inputs, network)
-    RestorationInferer(
-        DDIMScheduler(prediction_type="v_prediction"), 5, start_timestep=200, output="mean", parameterization=RESIDUAL
-    )(inputs, network)
+    RestorationInferer(DDIMScheduler(prediction_type="v_prediction", start_timestep=300), 1)(inputs, network)
+    scheduler = DDIMScheduler(prediction_type="v_prediction", start_timestep=200)
+    RestorationInferer(scheduler, 5, output="mean", parameterization=RESIDUAL)(inputs, network)
     assert seen == [700.5, 40, 300, 200]
 
 
 def test_a_start_in_the_middle_begins_at_the_condition_with_its_noise() -> None:
-    inputs, scheduler = images(2, 1, 6, 5), DDIMScheduler(prediction_type="sample")
+    inputs, scheduler = images(2, 1, 6, 5), DDIMScheduler(prediction_type="sample", start_timestep=300)
     first: list[torch.Tensor] = []
 
     def network(x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         first.append(x)
         return x[:, :1]
 
-    RestorationInferer(scheduler, 4, start_timestep=300)(inputs, network, keys=["a", "b"])
+    RestorationInferer(scheduler, 4)(inputs, network, keys=["a", "b"])
     noise = randn(inputs.shape, item_generators(0, ["a#0", "b#0"]))
     torch.testing.assert_close(first[0][:, :1], scheduler.add_noise(inputs, noise, torch.tensor([300, 300])))
     assert torch.equal(first[0][:, 1:], inputs)
@@ -186,8 +186,6 @@ def test_one_key_for_a_batch_does_not_give_equal_noise() -> None:
 
 
 def test_schedulers_that_would_be_wrong_are_refused() -> None:
-    with pytest.raises(ValueError, match="start_timestep=5: the set_timesteps of scheduler=DDPMScheduler takes none"):
-        RestorationInferer(MonaiDDPMScheduler(50), 6, start_timestep=5)
     with pytest.raises(ValueError, match="scheduler=BridgeScheduler needs target='residual'.*target='image'"):
         RestorationInferer(BridgeScheduler(), 2)
     stock = diffusers.DDIMScheduler(100, prediction_type="v_prediction")
@@ -215,19 +213,136 @@ def test_amp_reaches_the_network() -> None:
         ({"output": "mean"}, "output='mean' needs a network that predicts x0 or v"),
         ({"num_inference_steps": 0}, "num_inference_steps=0 must be a whole number, from 1 to 2000"),
         ({"num_inference_steps": 2001}, "num_inference_steps=2001 must be"),
-        ({"output": "median"}, "output='median' is not supported; allowed: 'sample', 'mean', 'average'"),
+        ({"output": "median"}, "output='median' is not supported; allowed: 'sample', 'mean', 'average', 'antithetic'"),
         ({"num_samples": 0, "output": "average"}, "num_samples=0 must be a whole number, at least 1"),
         ({"num_samples": 2}, "num_samples=2 needs output='average'"),
+        ({"num_samples": 3, "output": "antithetic"}, "num_samples=3 must be even: output='antithetic' averages pairs"),
+        ({"guidance_scale": "strong"}, "guidance_scale='strong' must be a finite number"),
         ({"seed": -1}, "seed=-1 must be a whole number, at least 0"),
         ({"batch_size": 0}, "batch_size=0 must be"),
         ({"parameterization": RESIDUAL}, "scheduler.prediction_type='epsilon' differs"),
         ({"num_inference_steps": [5, 7]}, r"timesteps=\[5, 7\] must be one or more numbers that fall strictly"),
         ({"num_inference_steps": [2000]}, r"timesteps\[0\]=2000 must be"),
         ({"num_inference_steps": "10"}, "num_inference_steps='10' must be a whole number"),
-        ({"start_timestep": 2000}, "start_timestep=2000 must be a whole number, from 1 to 1999"),
-        ({"num_inference_steps": [9, 3], "start_timestep": 9}, "start_timestep=9: the first of timesteps is the start"),
     ],
 )
 def test_wrong_arguments(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RestorationInferer(DDPMScheduler(), **{"num_inference_steps": 2, **kwargs})
+
+
+def test_antithetic_pairs_mirror_their_noise() -> None:
+    """Where the restoration is linear in the noise, a pair cancels it all."""
+    inputs = images(2, 1, 6, 5)
+
+    def linear(x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        return 0.5 * x[:, :1] + 0.1 * x[:, 1:2]
+
+    for scheduler in (DDIMScheduler(prediction_type="sample"), DDPMScheduler(prediction_type="sample")):
+        unbounded = Parameterization("sample", image_min=None, image_max=None)
+        mean = RestorationInferer(scheduler, 4, unbounded, output="average", num_samples=2)(inputs, linear)
+        pair = RestorationInferer(scheduler, 4, unbounded, output="antithetic")(inputs, linear)
+        four = RestorationInferer(scheduler, 4, unbounded, output="antithetic", num_samples=4)(inputs, linear)
+        torch.testing.assert_close(pair, four, rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(mean, pair, atol=1e-3)
+
+
+def test_posterior_is_mean_and_spread_of_its_samples() -> None:
+    inputs, scheduler = images(2, 1, 6, 5), DDPMScheduler()
+    samples: list[torch.Tensor] = []
+
+    def keep(step: SamplingStep) -> None:
+        if step.index == step.count - 1:
+            samples.append(step.sample)
+
+    mean, std = RestorationInferer(scheduler, 3).posterior(inputs, Pointwise(), num_samples=5, callback=keep)
+    drawn = torch.stack(samples)
+    torch.testing.assert_close(mean, drawn.mean(0))
+    torch.testing.assert_close(std, drawn.std(0))
+    average = RestorationInferer(scheduler, 3, output="average", num_samples=5)(inputs, Pointwise())
+    torch.testing.assert_close(average, mean)
+    with pytest.raises(ValueError, match="num_samples=1 must be a whole number, at least 2"):
+        RestorationInferer(scheduler, 3).posterior(inputs, Pointwise(), num_samples=1)
+
+
+def test_posterior_of_a_volume_keeps_its_metadata() -> None:
+    volume = MetaTensor(images(1, 1, 6, 5, 3), meta={"subject": "p"})
+    mean, std = RestorationInferer(DDPMScheduler(), 3).posterior(volume, Pointwise(), num_samples=2)
+    assert mean.shape == std.shape == volume.shape and std.meta["subject"] == "p" and (std >= 0).all()
+
+
+def test_guidance_goes_away_from_what_no_condition_gives() -> None:
+    inputs = images(2, 1, 6, 5)
+    for scale in (1.0, 3.0):
+        unbounded = Parameterization("sample", image_min=None, image_max=None)
+        restore = RestorationInferer(DDIMScheduler(prediction_type="sample"), 1, unbounded, guidance_scale=scale)
+        found = restore(inputs, lambda x, timesteps: 0.2 * x[:, 1:2] + 0.05)
+        torch.testing.assert_close(found, 0.2 * scale * inputs + 0.05)
+
+
+def test_callback_is_told_of_every_step() -> None:
+    steps: list[SamplingStep] = []
+    scheduler = DDPMScheduler(timestep_spacing="trailing")
+    final = RestorationInferer(scheduler, 4)(images(2, 1, 6, 5), Pointwise(), callback=steps.append)
+    assert [(step.index, step.count, step.timestep) for step in steps] == [(i, 4, 1999 - 500 * i) for i in range(4)]
+    assert torch.equal(steps[-1].sample, final) and steps[0].x0.shape == final.shape
+
+
+def test_hooks_make_every_prediction_and_the_result_agree() -> None:
+    inputs = images(2, 1, 6, 5)
+    seen: list[torch.Tensor] = []
+
+    def keep_left(image: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+        seen.append(image)
+        return torch.cat([given[..., :2], image[..., 2:]], dim=-1)
+
+    def halve_right(image: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+        return torch.cat([image[..., :3], 0.5 * image[..., 3:]], dim=-1)
+
+    x0s: list[torch.Tensor] = []
+    scheduler = UniPCMultistepScheduler(prediction_type="v_prediction")
+    restore = RestorationInferer(scheduler, 4, RESIDUAL, consistency=[keep_left, halve_right])
+    final = restore(inputs, Pointwise(), callback=lambda step: x0s.append(RESIDUAL.decode(step.x0, inputs)))
+    assert torch.equal(final[..., :2], inputs[..., :2])
+    for image in x0s:
+        torch.testing.assert_close(image[..., :2], inputs[..., :2])
+    assert len(seen) > 4
+
+
+def test_nothing_is_held_after_an_exception() -> None:
+    scheduler = UniPCMultistepScheduler()
+    restore = RestorationInferer(scheduler, 5)
+
+    def stop(step: SamplingStep) -> None:
+        if step.index == 2:
+            raise KeyboardInterrupt
+
+    inputs = images(2, 1, 6, 5)
+    with pytest.raises(KeyboardInterrupt):
+        restore(inputs, Pointwise(), callback=stop)
+    assert not scheduler._memory
+    fresh = RestorationInferer(UniPCMultistepScheduler(), 5)
+    assert torch.equal(restore(inputs, Pointwise()), fresh(inputs, Pointwise()))
+
+
+def test_nan_from_the_network_names_the_step() -> None:
+    def broken(x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(x[:, :1], torch.nan) if float(timesteps[0]) < 1200 else x[:, :1]
+
+    scheduler = DDIMScheduler(timestep_spacing="trailing")
+    with pytest.raises(ValueError, match="network returned NaN or infinite values in step 3 of 4, at timestep 999"):
+        RestorationInferer(scheduler, 4)(images(1, 1, 6, 5), broken)
+
+
+def test_channels_that_do_not_fit_are_found_before_any_call() -> None:
+    with pytest.raises(ValueError, match="inputs has 2 channels; with the 1 of the noisy image.*takes in_channels=2"):
+        RestorationInferer(DDPMScheduler(), 2)(images(1, 2, 16, 16), real_network())
+
+
+def test_the_wrapper_of_a_network_is_looked_through() -> None:
+    wrapped = torch.nn.DataParallel(real_network())
+    with pytest.raises(ValueError, match="takes in_channels=2"):
+        RestorationInferer(DDPMScheduler(), 2)(images(1, 2, 16, 16), wrapped)
+    inputs = images(1, 1, 16, 16, 2)
+    restore = RestorationInferer(DDPMScheduler(), 2)
+    assert torch.equal(restore(inputs, wrapped), restore(inputs, real_network()))

@@ -52,11 +52,12 @@ def test_the_best_peers_are_those_of_the_results() -> None:
 
 
 @pytest.mark.slow
-def test_the_page_shows_the_tables_that_the_command_prints() -> None:
-    command = [sys.executable, "-m", "benchmarks.samplers"]
+@pytest.mark.parametrize(("name", "count"), [("samplers", 8), ("restorations", 6)])
+def test_a_page_shows_the_tables_that_its_command_prints(name: str, count: int) -> None:
+    command = [sys.executable, "-m", f"benchmarks.{name}"]
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    page = (ROOT / "docs" / "samplers.md").read_text()
+    page = (ROOT / "docs" / f"{name}.md").read_text()
     tables = [part for part in printed.strip().split("\n\n") if part.startswith("|")]
-    assert len(tables) == 8
+    assert len(tables) == count
     for table in tables:
         assert table in page

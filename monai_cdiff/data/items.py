@@ -11,7 +11,7 @@ import torch
 from monai.data import MetaTensor
 from torch.utils.data import Dataset
 
-from ..utils import check_integer
+from ..utils import check_integer, with_neighbours
 
 __all__ = ["ItemDataset", "spacing_range"]
 
@@ -29,6 +29,9 @@ class ItemDataset(Dataset):
         spatial_dims: 2 for slices, 3 for volumes.
         per_volume: take this many evenly spaced slices of each volume, without its first and last; None takes all.
         min_size: least number of pixels along H and W, where what follows needs some; the window of SSIM needs 11.
+        neighbours: slices on either side that ``neighbours_of`` gets as further channels, as
+            ``SliceSettings(neighbours=...)`` gives them to the network in a restoration.
+        neighbours_of: the key that gets them.
 
     Raises:
         ValueError: for numbers outside what is allowed, or an image that is too small.
@@ -47,10 +50,18 @@ class ItemDataset(Dataset):
         spatial_dims: int = 2,
         per_volume: int | None = None,
         min_size: int = 1,
+        neighbours: int = 0,
+        neighbours_of: str = "condition",
     ) -> None:
         check_integer("spatial_dims", spatial_dims, 2, 3)
         if per_volume is not None:
             check_integer("per_volume", per_volume, 1)
+        self.neighbours = check_integer("neighbours", neighbours, 0)
+        self.neighbours_of = neighbours_of
+        if self.neighbours and spatial_dims == 3:
+            raise ValueError(f"neighbours={neighbours} needs spatial_dims=2; a volume has no neighbours.")
+        if self.neighbours and neighbours_of not in keys:
+            raise ValueError(f"neighbours_of={neighbours_of!r} is not among keys={tuple(keys)}.")
         self.volumes = volumes
         self.keys = tuple(keys)
         self.index: list[tuple[int, int | None]] = []
@@ -71,7 +82,8 @@ class ItemDataset(Dataset):
         n, z = self.index[position]
         volume = self.volumes[n]
         meta = {"subject": volume["subject"]} | ({} if z is None else {"slice_index": z})
-        return {key: _item(volume[key], z, meta) for key in self.keys}
+        counts = {key: self.neighbours if key == self.neighbours_of else 0 for key in self.keys}
+        return {key: _item(volume[key], z, meta, counts[key]) for key in self.keys}
 
     def batches(self, size: int, rank: int = 0, world_size: int = 1) -> list[list[int]]:
         """Positions in batches of at most ``size`` items of one volume, and so of one shape, for a ``batch_sampler``.
@@ -97,10 +109,15 @@ def _chosen(depth: int, per_volume: int | None) -> list[int]:
     return [int(z) for z in np.linspace(0, depth - 1, per_volume + 2).round()[1:-1]]
 
 
-def _item(image: torch.Tensor, z: int | None, meta: Mapping[str, Any]) -> MetaTensor:
+def _item(image: torch.Tensor, z: int | None, meta: Mapping[str, Any], neighbours: int) -> MetaTensor:
     plain = image.as_tensor() if isinstance(image, MetaTensor) else torch.as_tensor(image)
     affine = getattr(image, "affine", None)
-    return MetaTensor(plain if z is None else plain[..., z], affine=affine, meta=dict(meta))
+    if z is not None:  # (C, H, W, D) to (slices, C, H, W), and the slices among the channels
+        places = with_neighbours(z, neighbours, plain.shape[-1])
+        plain = plain[..., places].movedim(-1, 0).flatten(0, 1)
+    elif neighbours:  # an image is one slice
+        plain = plain.repeat(1 + 2 * neighbours, 1, 1)
+    return MetaTensor(plain, affine=affine, meta=dict(meta))
 
 
 def spacing_range(volumes: Sequence[Mapping[str, Any]], key: str = "image") -> list[list[float]]:

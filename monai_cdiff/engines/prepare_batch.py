@@ -12,7 +12,7 @@ from monai.networks.schedulers import Scheduler
 from monai.utils.enums import CommonKeys
 
 from ..networks import Parameterization
-from ..utils import check_integer, item_generators, randn
+from ..utils import check_integer, check_number, item_generators, randn
 
 __all__ = ["ConditionalDiffusionPrepareBatch", "RestorationPrepareBatch"]
 
@@ -28,6 +28,11 @@ class ConditionalDiffusionPrepareBatch(DiffusionPrepareBatch):
         parameterization: what is diffused and predicted.
         condition_name: key of the degraded image in the batch.
         seed: seed of noise and timesteps.
+        condition_dropout: share of the items whose condition the network does not see, from 0 to less than 1: what it
+            needs for a ``guidance_scale`` in restorations (arXiv:2207.12598).
+
+    Raises:
+        ValueError: for an argument outside what is allowed, or if scheduler and parameterization disagree.
 
     Example:
         >>> import torch
@@ -40,13 +45,21 @@ class ConditionalDiffusionPrepareBatch(DiffusionPrepareBatch):
     """
 
     def __init__(
-        self, scheduler: Scheduler, parameterization: Parameterization, condition_name: str = "condition", seed: int = 0
+        self,
+        scheduler: Scheduler,
+        parameterization: Parameterization,
+        condition_name: str = "condition",
+        seed: int = 0,
+        condition_dropout: float = 0.0,
     ) -> None:
         super().__init__(scheduler.num_train_timesteps, condition_name)
         parameterization.check_scheduler(scheduler)
         self.scheduler = scheduler
         self.parameterization = parameterization
         self.seed = check_integer("seed", seed, 0)
+        self.condition_dropout = check_number("condition_dropout", condition_dropout, 0, 1)
+        if self.condition_dropout == 1:
+            raise ValueError("condition_dropout=1.0 must be less than 1; the network would never see a condition.")
 
     def __call__(
         self,
@@ -65,7 +78,14 @@ class ConditionalDiffusionPrepareBatch(DiffusionPrepareBatch):
         x0 = self.parameterization.encode(image, condition)
         noise = randn(x0.shape, generators, x0.device, x0.dtype)
         target = self.parameterization.training_target(x0, noise, timesteps, self.scheduler)
-        return image, target, (), {"noise": noise, "timesteps": timesteps, "condition": condition}
+        kwargs = {"noise": noise, "timesteps": timesteps, "condition": condition}
+        if self.condition_dropout:
+            kwargs["dropped"] = self._draw_dropped(len(image), generators).to(image.device, non_blocking=non_blocking)
+        return image, target, (), kwargs
+
+    def _draw_dropped(self, count: int, generators: list[torch.Generator] | None) -> torch.Tensor:
+        sources: Sequence[torch.Generator | None] = generators or [None] * count
+        return torch.cat([torch.rand(1, generator=source) for source in sources]) < self.condition_dropout
 
     def _draw_timesteps(self, count: int, generators: list[torch.Generator] | None) -> torch.Tensor:
         sources: Sequence[torch.Generator | None] = generators or [None] * count

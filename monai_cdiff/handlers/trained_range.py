@@ -59,13 +59,16 @@ class TrainedRangeHandler:
         return low * (1 - self.tolerance) <= value <= high * (1 + self.tolerance)
 
 
-def log_trained(checkpoint: str, trained: Mapping[str, Any], sampler: Any) -> None:
+def log_trained(
+    checkpoint: str, trained: Mapping[str, Any], sampler: Any, guidance_scale: float = 1.0
+) -> None:
     """Log which weights are used, and warn where they are used otherwise than in their training.
 
     Args:
         checkpoint: the file.
         trained: its settings.
         sampler: the scheduler that samples now.
+        guidance_scale: strength of the condition.
     """
     logger.info(
         f"weights: {checkpoint}, {trained['network_size']} network for {trained['task']} x {trained['factor']:g}"
@@ -73,6 +76,11 @@ def log_trained(checkpoint: str, trained: Mapping[str, Any], sampler: Any) -> No
     now, then = type(sampler).__name__, trained.get("sampler")
     if then not in (None, now):
         logger.warning(f"the training sampled by {then}, this samples by {now}.")
+    if guidance_scale != 1 and not trained.get("condition_dropout"):
+        logger.warning(
+            f"guidance_scale={guidance_scale:g}: the training dropped no conditions, so the network does not know what "
+            "to expect without one."
+        )
     if trained["normalisation"]["ref_key"] == "image":
         logger.warning("trained on the range of the original images; what is known here is that of the degraded ones.")
     if trained.get("image_size"):

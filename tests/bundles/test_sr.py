@@ -11,10 +11,13 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import torch
 from monai.bundle import create_workflow, verify_net_in_out
 
 from contracts.bundle_commands import AFFINE, BUNDLE, ROOT, SMALL, read_metrics, write_patients
 from monai_cdiff.handlers import checkpoint_sha256, read_checkpoint
+from monai_cdiff.inferers import ConformalIntervals
+from monai_cdiff.operators import downsample
 
 CONFIGS = BUNDLE / "configs"
 
@@ -163,6 +166,38 @@ def test_a_bridge_by_one_override(patients: Path, tmp_path: Path, run: Callable[
     with pytest.raises(RuntimeError) as caught:
         run("run", "inference", **{**overrides, "sampler___target_": "monai_cdiff.networks.schedulers.DDIMScheduler"})
     assert "kappa" in str(caught.value.__cause__)
+
+
+def test_intervals_are_fitted_saved_and_checked(
+    trained: Path, patients: Path, tmp_path: Path, run: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = str(trained / "checkpoints" / "model.pt")
+    overrides = {"checkpoint": checkpoint, "dataset_dir": str(patients), "output_dir": str(tmp_path)}
+    run("calibrate", "evaluate", "calibrate", num_samples=3, coverage=0.8, **overrides)
+    found = re.search(r"asked 80.0%, held ([0-9.]+)% of the test set", capsys.readouterr().out)
+    assert found is not None and 10 < float(found[1]) <= 100
+    intervals = ConformalIntervals.load(tmp_path / "intervals.json")
+    assert intervals.coverage == 0.8 and intervals.n_calibration["voxels"] == 24 * 20 * 4
+
+
+@pytest.mark.slow
+def test_neighbour_slices_from_training_to_inference(patients: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
+    overrides = {"neighbours": 1, "condition_dropout": 0.5, **SMALL}
+    run("training", "train", dataset_dir=str(patients), output_dir=str(tmp_path / "trained"), **overrides)
+    model = tmp_path / "trained" / "checkpoints" / "model.pt"
+    run("run", "evaluate", checkpoint=str(model), dataset_dir=str(patients), output_dir=str(tmp_path / "scored"))
+    first, again = read_metrics(tmp_path / "trained"), read_metrics(tmp_path / "scored")
+    for name in ("psnr", "n_images"):
+        assert again[name] == pytest.approx(first[name], abs=2e-5)
+    assert again["baseline"] == pytest.approx(first["baseline"], abs=2e-5)
+    choices = {"output": "antithetic", "noise_correlation": 0.5, "guidance_scale": 2.0, "consistent": True}
+    overrides = {"checkpoint": str(model), "input_dir": str(patients / "patient0"), "output_dir": str(tmp_path / "out")}
+    run("run", "inference", **overrides, **choices, roi_size=32)
+    (written,) = (tmp_path / "out").glob("*.nii.gz")
+    restored = torch.from_numpy(nibabel.load(written).get_fdata()).float()[None, None]
+    original = torch.from_numpy(nibabel.load(patients / "patient0" / "t2.nii.gz").get_fdata()).float()[None, None]
+    difference = downsample(restored, size=original.shape[2:4]) - original
+    assert difference.norm() < 1e-4 * original.norm()
 
 
 def test_paper_overlay_holds_the_papers_numbers() -> None:

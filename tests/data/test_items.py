@@ -125,3 +125,14 @@ def test_a_batch_that_cannot_be_shared() -> None:
 def test_nothing_to_train_on() -> None:
     with pytest.raises(ValueError, match="data is empty"):
         KeyedDataset([])
+
+
+def test_neighbours_are_further_channels_of_the_condition_alone() -> None:
+    volumes = [{**one, "condition": one["image"] + 100} for one in VOLUMES]
+    items = ItemDataset(volumes, neighbours=1)
+    assert items[0]["image"].shape == (1, 6, 5)
+    assert items[0]["condition"][:, 0, 0].tolist() == [100, 100, 101]
+    assert items[2]["condition"][:, 0, 0].tolist() == [102, 101, 103]
+    assert items[6]["condition"][:, 0, 0].tolist() == [112, 111, 112] and items[6]["condition"].meta["slice_index"] == 2
+    with pytest.raises(ValueError, match="neighbours=-1 must be a whole number, at least 0"):
+        ItemDataset(volumes, neighbours=-1)

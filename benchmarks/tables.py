@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["bridge_table", "draw", "exact_tables", "fill", "network_tables", "overhead_table"]
+__all__ = ["bridge_table", "draw", "exact_tables", "fill", "markdown", "network_tables", "overhead_table"]
 
 PEER_WORDS = ("MONAI", "diffusers")
 
@@ -27,7 +27,7 @@ def exact_tables(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> It
         shown.append(["best peer / best of ours", *(f"{b / min(r[n] for r in ours):.2f}" for b, n in zip(best, calls))])
         default = rows[next(name for name in rows if "default" in name)]
         shown.append(["best peer / our default", *(f"{b / default[n]:.2f}" for b, n in zip(best, calls))])
-        yield f"Exact model, {mixture}: Wasserstein-1 error\n\n" + _table(["sampler", *calls], shown)
+        yield f"Exact model, {mixture}: Wasserstein-1 error\n\n" + markdown(["sampler", *calls], shown)
 
 
 def network_tables(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterator[str]:
@@ -44,7 +44,7 @@ def network_tables(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> 
             for label, kind in (("best peer", True), ("best of ours", False)):
                 rows = [row for name, row in samplers.items() if is_peer(name) is kind]
                 shown.append([label, *(_best(rows, n, metric, digits) for n in calls)])
-        yield f"Trained network: {metric} (degraded input {degraded[metric]:.{digits}f})\n\n" + _table(
+        yield f"Trained network: {metric} (degraded input {degraded[metric]:.{digits}f})\n\n" + markdown(
             ["sampler", *calls], shown
         )
 
@@ -57,14 +57,14 @@ def bridge_table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> st
         [name, *(f"{row[n]['psnr']:.2f} / {row[n]['ssim']:.3f} / {row[n]['acutance_ratio']:.2f}" for n in calls)]
         for name, row in samplers.items()
     ]
-    return "Bridge: PSNR / SSIM / acutance ratio\n\n" + _table(["sampler", *calls], rows)
+    return "Bridge: PSNR / SSIM / acutance ratio\n\n" + markdown(["sampler", *calls], rows)
 
 
 def overhead_table(results: Mapping[str, float]) -> str:
     """Milliseconds per step, and the ratio to MONAI's DDIM."""
     reference = results["MONAI DDIM"]
     rows = [[name, f"{ms:.3f}", f"{ms / reference:.2f}"] for name, ms in results.items()]
-    return "Overhead of a step\n\n" + _table(["sampler", "ms per step", "ratio to MONAI DDIM"], rows)
+    return "Overhead of a step\n\n" + markdown(["sampler", "ms per step", "ratio to MONAI DDIM"], rows)
 
 
 def fill(page: str, tables: Sequence[str]) -> str:
@@ -129,6 +129,7 @@ def _best(rows: Sequence[Mapping[str, Mapping[str, float]]], calls: str, metric:
     return f"{max(values):.{digits}f}" if values else ""
 
 
-def _table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
+def markdown(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
+    """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

@@ -16,6 +16,7 @@ from monai.metrics import PSNRMetric, SSIMMetric
 
 from monai_cdiff.data import DicomSeriesReader, make_datalist
 from monai_cdiff.handlers import load_network, trained_settings
+from monai_cdiff.metrics import AcutanceMetric
 from monai_cdiff.networks import Parameterization
 from monai_cdiff.networks.nets import ConditionalUNet
 from monai_cdiff.networks.schedulers import BridgeScheduler
@@ -30,20 +31,20 @@ class RestorationTask:
 
     Args:
         checkpoint: ``model.pt`` of a training of ``bundles/sr``.
-        datalist: datalist JSON whose ``test`` list names the patient.
+        datalist: datalist JSON with one patient in its ``split`` list.
         count: number of crops, spread over the slices.
         size: side of a crop, from the middle of the slice.
-        network_def: what the checkpoint's network size does not say, for ``ConditionalUNet``.
+        split: list of the datalist that names the patient.
     """
 
-    def __init__(
-        self, checkpoint: str, datalist: str, count: int = 12, size: int = 96, network_def: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, checkpoint: str, datalist: str, count: int = 12, size: int = 96, split: str = "test") -> None:
         trained = trained_settings(checkpoint)
         self.parameterization = Parameterization(**trained["parameterization"])
-        self.network = ConditionalUNet(2, 2, 1, size=trained["network_size"], **(network_def or {}))
+        self.neighbours = trained.get("neighbours", 0)
+        self.network = ConditionalUNet(2, 2 + 2 * self.neighbours, 1, size=trained["network_size"]).eval()
         load_network(self.network, checkpoint)
-        self.original, self.condition = _crops(datalist, trained, count, size)
+        self.factor, self.domain = trained["factor"], trained["domain"]
+        self.original, self.condition = _crops(datalist, trained, count, size, split)
         self.bounds = self.parameterization.bounds(self.condition)
         self.noise = randn(self.original.shape, self.generators())
 
@@ -75,19 +76,17 @@ class RestorationTask:
         restored, original = (image + 1) / 2, (self.original + 1) / 2
         psnr: Callable[..., torch.Tensor] = PSNRMetric(max_val=1.0)
         ssim: Callable[..., torch.Tensor] = SSIMMetric(spatial_dims=2, data_range=1.0)
+        acutance: Any = AcutanceMetric(spatial_dims=2)
         return {
             "psnr": round(float(psnr(restored, original).mean()), 3),
             "ssim": round(float(ssim(restored, original).mean()), 4),
-            "acutance_ratio": round(float((_acutance(restored) / _acutance(original)).mean()), 3),
+            "acutance_ratio": round(float(acutance(restored, original).mean()), 3),
         }
 
 
-def _acutance(image: torch.Tensor) -> torch.Tensor:
-    rows, columns = torch.gradient(image, dim=(-2, -1))
-    return (rows.square() + columns.square()).sqrt().flatten(1).mean(1)
-
-
-def _crops(datalist: str, trained: dict[str, Any], count: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _crops(
+    datalist: str, trained: dict[str, Any], count: int, size: int, split: str
+) -> tuple[torch.Tensor, torch.Tensor]:
     from monai.transforms import CenterSpatialCropd, Compose, CopyItemsd, LoadImaged
 
     keys = ["image", "condition"]
@@ -101,9 +100,9 @@ def _crops(datalist: str, trained: dict[str, Any], count: int, size: int) -> tup
             CenterSpatialCropd(keys, roi_size=(size, size, -1)),
         ]
     )
-    (item,) = make_datalist(datalist)["test"]
+    (item,) = make_datalist(datalist)[split]
     if item["subject"] in trained.get("training_subjects", []):
-        raise ValueError(f"datalist={datalist!r}: subject {item['subject']} of its test list was trained on.")
+        raise ValueError(f"datalist={datalist!r}: subject {item['subject']} of its {split} list was trained on.")
     pair = load(item)
     depth = pair["image"].shape[-1]
     chosen = [round((i + 0.5) * depth / count - 0.5) for i in range(count)]

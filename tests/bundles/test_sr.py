@@ -124,7 +124,8 @@ def test_configurations_agree_where_they_say_the_same() -> None:
     named = f"$'{rooms}.' + @trained.get('sampler', '{kind}')"
     for other in (evaluate, inference):
         assert other["sampler"] == {"_target_": named, **train["sampler"]}
-    for name in ("preprocessing", "postprocessing", "datalist", "source", "facts", "titles"):
+    assert train["facts"].items() <= evaluate["facts"].items()  # which says what else a restoration can be asked for
+    for name in ("preprocessing", "postprocessing", "datalist", "source", "titles"):
         own = train["validate"][name] if name == "postprocessing" else train[name]
         assert own == evaluate[name], name
 
@@ -168,12 +169,21 @@ def test_a_bridge_by_one_override(patients: Path, tmp_path: Path, run: Callable[
     assert "kappa" in str(caught.value.__cause__)
 
 
+def test_what_inference_can_do_is_scored(trained: Path, patients: Path, tmp_path: Path, run: Any) -> None:
+    overrides = {"checkpoint": str(trained / "checkpoints" / "model.pt"), "dataset_dir": str(patients)}
+    choices = {"output": "antithetic", "consistent": True}
+    run("run", "evaluate", output_dir=str(tmp_path), **overrides, **choices)
+    metrics = read_metrics(tmp_path)
+    assert metrics["psnr"] != read_metrics(trained)["psnr"]
+    assert metrics["output"] == "antithetic" and metrics["num_samples"] == 2 and metrics["consistent"] is True
+
+
 def test_intervals_are_fitted_saved_and_checked(
     trained: Path, patients: Path, tmp_path: Path, run: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = str(trained / "checkpoints" / "model.pt")
     overrides = {"checkpoint": checkpoint, "dataset_dir": str(patients), "output_dir": str(tmp_path)}
-    run("calibrate", "evaluate", "calibrate", num_samples=3, coverage=0.8, **overrides)
+    run("calibrate", "evaluate", "calibrate", posterior_samples=3, coverage=0.8, **overrides)
     found = re.search(r"asked 80.0%, held ([0-9.]+)% of the test set", capsys.readouterr().out)
     assert found is not None and 10 < float(found[1]) <= 100
     intervals = ConformalIntervals.load(tmp_path / "intervals.json")

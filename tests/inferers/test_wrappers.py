@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,6 +95,27 @@ def test_inpainting_keeps_every_measured_voxel() -> None:
         assert torch.equal(restored[mask == 0], image[mask == 0]), output
         if output in ("sample", "average"):
             assert not torch.allclose(restored[mask > 0], torch.zeros(())), output
+
+
+@pytest.mark.slow
+def test_processes_do_not_change_a_bit(tmp_path: Path) -> None:
+    """Two processes take every other item, each in batches of its own size."""
+    script = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from contracts.inferer_contract import Pointwise, images
+from monai_cdiff.inferers import RestorationInferer
+from monai_cdiff.networks.schedulers import DDPMScheduler
+rank = int(sys.argv[2])
+restore = RestorationInferer(DDPMScheduler(), 3, batch_size=1 + rank)
+torch.save(restore(images(5, 1, 6, 5)[rank::2], Pointwise(), keys=list("abcde")[rank::2]), sys.argv[3])
+"""
+    tests = str(Path(__file__).parents[1])
+    restored = RestorationInferer(DDPMScheduler(), 3)(images(5, 1, 6, 5), Pointwise(), keys=list("abcde"))
+    for rank in (0, 1):
+        file = tmp_path / f"{rank}.pt"
+        subprocess.run([sys.executable, "-c", script, tests, str(rank), str(file)], check=True)
+        assert torch.equal(torch.load(file), restored[rank::2])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.nn.modules.conv import _ConvNd
 
 __all__ = ["NetworkCall"]
 
@@ -26,6 +27,7 @@ class NetworkCall:
         self._network, self._args, self._kwargs, self._count = network, args, kwargs, count
         weights = network.parameters() if isinstance(network, torch.nn.Module) else ()
         self._weights = [weight for weight in weights if weight.is_floating_point()]
+        self._dtypes = {weight.dtype for weight in self._weights}
 
     def __call__(self, x: torch.Tensor, timesteps: torch.Tensor, of: torch.Tensor) -> torch.Tensor:
         """Predict for items.
@@ -41,7 +43,7 @@ class NetworkCall:
         Raises:
             ValueError: if the network returns anything else.
         """
-        dtype = self._weights[0].dtype if self._weights else x.dtype
+        dtype = next(iter(self._dtypes)) if len(self._dtypes) == 1 else x.dtype
         args = [self._part(value, of) for value in self._args]
         kwargs = {name: self._part(value, of) for name, value in self._kwargs.items()}
         output = self._network(x.to(dtype), timesteps, *args, **kwargs)
@@ -70,10 +72,12 @@ class NetworkCall:
 
     @property
     def spatial_dims(self) -> int | None:
-        """Dimensions of the images it takes: as it says, or as its convolutions are; None if unknown."""
+        """Dimensions of the images it takes: as it says, or as all its convolutions are; None if unknown."""
         said = self._says("spatial_dims")
-        convolved = (weight.ndim - 2 for weight in self._weights if weight.ndim in (4, 5))
-        return next(convolved, None) if said is None else said
+        if said is not None or not isinstance(self._network, torch.nn.Module):
+            return said
+        kinds = {module.weight.ndim - 2 for module in self._network.modules() if isinstance(module, _ConvNd)}
+        return kinds.pop() if len(kinds) == 1 else None
 
     @property
     def device(self) -> torch.device | None:
@@ -83,6 +87,8 @@ class NetworkCall:
     def check_channels(self, items: Any) -> None:
         """Refuse items whose channels are not what the network takes."""
         condition = items[:1].shape[1]
+        if condition < self.channels:
+            raise ValueError(f"inputs has {condition} channels; the network restores out_channels={self.channels}.")
         taken = self._says("in_channels")
         if taken is not None and taken != self.channels + condition:
             raise ValueError(

@@ -4,7 +4,8 @@ A hook is called ``hook(image, inputs)`` with the image as the sampler predicts 
 inferer was given, (B, C_in, H, W[, D]), whose first C_out channels are the degraded image on the grid of the output.
 It returns the corrected image. Hooks hold settings only, no state: one can serve many inferers. What depends on the
 inputs alone (checks among it) is done once for all steps of a chain by ``hook.bind(inputs)``, which returns a function
-of the image.
+of the image. The ``finish(image, inputs)`` of the last hook, if it has one, gets the finished image in the type of the
+inputs.
 """
 
 from __future__ import annotations

@@ -43,9 +43,9 @@ class RestorationInferer(Inferer):
 
     The noise of a voxel depends on ``seed``, the item's key and its place in the item alone, so results do not depend
     on the batch, the order or the number of processes. Keys are given in the call, or read from the metadata
-    (``subject`` and ``slice_index``), or else made from the content of the degraded image. A network for 2-D images
-    restores volumes slice by slice, in batches, if it has an attribute ``spatial_dims``. Large images and volumes go
-    through :py:class:`TiledNetwork`, in place of the network. One scheduler serves one call at a time.
+    (``subject`` and ``slice_index``), or else made from the content of the degraded image. A network for 2-D images (it
+    says ``spatial_dims=2``, or all its convolutions are 2-D) restores volumes slice by slice, in batches. Large images
+    and volumes go through :py:class:`TiledNetwork`, in place of the network. One scheduler serves one call at a time.
 
     Args:
         scheduler: the sampler; one of this package, or MONAI's DDPM or DDIM scheduler.
@@ -134,9 +134,10 @@ class RestorationInferer(Inferer):
         hooks = [consistency] if callable(consistency) else consistency or []
         if not isinstance(hooks, Sequence) or not all(map(callable, hooks)):
             raise ValueError(f"consistency={consistency!r} must be a function, a list of functions or None.")
-        if any(hasattr(hook, "spatial_axes") for hook in hooks) and self.slices.axes != (2,):
+        planar = next((type(hook).__name__ for hook in hooks if hasattr(hook, "spatial_axes")), None)
+        if planar and self.slices.axes != (2,):
             raise ValueError(
-                f"slices.axis={self.slices.axis!r}: {type(hooks[0]).__name__} works in the planes of the last axis; "
+                f"slices.axis={self.slices.axis!r}: {planar} works in the planes of the last axis; "
                 "take axis=-1 with it."
             )
         return list(hooks)
@@ -161,8 +162,9 @@ class RestorationInferer(Inferer):
                 f"scheduler={name}: consistency holds the predicted image of every step, which needs a scheduler of "
                 "this package or its adapter."
             )
-        if self.consistency and getattr(self.scheduler, "dynamic_threshold", None) is not None:
-            raise ValueError(f"scheduler={name}: dynamic_threshold and consistency cannot both bound x0.")
+        limited = getattr(self.scheduler, "dynamic_threshold", None) is not None
+        if self.consistency and (limited or getattr(self.scheduler, "clips_itself", False)):
+            raise ValueError(f"scheduler={name}: its thresholding or clipping and consistency cannot both bound x0.")
         mixes = self.output == "antithetic" or 0 < self.slices.noise_correlation < 1
         if mixes and not getattr(self.scheduler, "takes_noise_sources", False):
             raise ValueError(
@@ -218,6 +220,7 @@ class RestorationInferer(Inferer):
             ValueError: if the inputs hold NaN, their dimensions, channels or keys do not fit, or the network returns
                 NaN.
         """
+        _check_inputs(inputs)
         mirrored = self.output == "antithetic"
         draws = Draws(self.num_samples, mirrored, average)
         (restored,) = self._restore(inputs, NetworkCall(network, args, kwargs, len(inputs)), keys, callback, draws)
@@ -240,17 +243,21 @@ class RestorationInferer(Inferer):
             inputs: as in a call.
             network: as in a call.
             args: passed on to the network.
-            num_samples: samples, at least 2; ``output`` and ``num_samples`` of the inferer do not count here.
+            num_samples: samples, at least 2, each with noise of its own, whatever the inferer's calls return.
             keys: as in a call.
             callback: as in a call.
             kwargs: passed on to the network.
 
         Returns:
             Mean and (unbiased) standard deviation, each shaped and typed as what a call returns.
+
+        Raises:
+            ValueError: as in a call, or for an inferer with ``output="mean"``, which draws no samples.
         """
         count = check_integer("num_samples", num_samples, 2)
         if self.output == "mean":
             raise ValueError("output='mean' draws no samples; take output='sample' for a posterior.")
+        _check_inputs(inputs)
         draws = Draws(count, False, moments)
         mean, std = self._restore(inputs, NetworkCall(network, args, kwargs, len(inputs)), keys, callback, draws)
         return mean, std
@@ -263,25 +270,20 @@ class RestorationInferer(Inferer):
         callback: Callable[[SamplingStep], Any] | None,
         draws: Draws,
     ) -> list[torch.Tensor]:
-        if not isinstance(inputs, torch.Tensor) or inputs.is_complex() or not inputs.numel():
-            found = f"{tuple(inputs.shape)} {inputs.dtype}" if hasattr(inputs, "dtype") else type(inputs).__name__
-            raise ValueError(f"inputs is {found}; it must be a real tensor; an empty batch cannot be restored.")
-        check_finite("inputs", inputs)
         known = item_keys(inputs, keys)
         plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         passes = self._passes(plain, known, network)
         network.check_channels(passes[0].items)
         for items in passes:
-            self._try_hooks(items, network.channels)
+            self._try_hooks(items, network)
         try:
             results = [self._restore_items(items, network, callback, draws) for items in passes]
         finally:
             self._set_timesteps()  # what a solver remembers goes with it, after an exception as well
         dtype = plain.dtype if plain.is_floating_point() else torch.float32
         finished = [average(iter(parts))[0].to(dtype) for parts in zip(*results)]
-        for hook in self.consistency:
-            if hasattr(hook, "finish"):
-                finished[0] = hook.finish(finished[0], plain)
+        if self.consistency and hasattr(self.consistency[-1], "finish"):
+            finished[0] = self.consistency[-1].finish(finished[0], plain[:, : passes[0].channels])
         return [convert_to_dst_type(result, dst=inputs, dtype=dtype)[0] for result in finished]
 
     def _passes(self, plain: torch.Tensor, known: Sequence[Any], network: NetworkCall) -> list[Pass]:
@@ -293,14 +295,22 @@ class RestorationInferer(Inferer):
                 "images, or of volumes one dimension higher."
             )
         if dims == wanted:
-            return [Pass(plain, list(known), list(known), 0.0, plain.shape[1], 1, lambda restored: restored)]
+            seen = 1 + 2 * self.slices.neighbours if wanted == 2 else 1
+            if plain.shape[1] % seen:
+                raise ValueError(
+                    f"inputs has {plain.shape[1]} channels; images with slices.neighbours={self.slices.neighbours} have "
+                    f"a multiple of {seen}."
+                )
+            own = plain.shape[1] // seen
+            return [Pass(plain, list(known), list(known), 0.0, own, 1, lambda restored: restored)]
         return [slice_pass(plain, known, axis, self.slices) for axis in self.slices.axes]
 
-    def _try_hooks(self, items: Pass, channels: int) -> None:
+    def _try_hooks(self, items: Pass, network: NetworkCall) -> None:
         """Once through all inputs, so that a wrong mask in the last slice is found before the first network call."""
         for start in range(0, len(items.items), self.batch_size) if self.consistency else ():
-            condition = items.items[start : start + self.batch_size].float()[:, : items.channels]
-            image = condition[:, :channels]
+            condition = items.items[start : start + self.batch_size][:, : items.channels]
+            condition = condition.to(device=network.device, dtype=torch.float32)
+            image = condition[:, : network.channels]
             for hook in self.consistency:
                 found = _bound(hook, condition)(image)
                 if not isinstance(found, torch.Tensor) or found.shape != image.shape:
@@ -374,3 +384,12 @@ class RestorationInferer(Inferer):
 def _bound(hook: Hook, inputs: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
     bind = getattr(hook, "bind", None)
     return bind(inputs) if bind is not None else lambda image: hook(image, inputs)
+
+
+def _check_inputs(inputs: Any) -> None:
+    if not isinstance(inputs, torch.Tensor) or inputs.is_complex() or inputs.ndim not in (4, 5) or not inputs.numel():
+        found = f"{tuple(inputs.shape)} {inputs.dtype}" if hasattr(inputs, "dtype") else type(inputs).__name__
+        raise ValueError(
+            f"inputs is {found}; it must be a real tensor (B, C, H, W[, D]); an empty batch cannot be restored."
+        )
+    check_finite("inputs", inputs)

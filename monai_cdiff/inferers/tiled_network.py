@@ -90,8 +90,8 @@ class TiledNetwork(nn.Module):
             x: noisy image and condition, shape (B, C, H, W) or (B, C, H, W, D).
             timesteps: tensor of shape (B,), (1,) or (), a number, or ``None``.
             args: passed on to the network. A tensor that is as large as ``x`` in batch and space is cut into tiles
-                with it; of another with a first axis of length B each tile gets the entry of its item; the rest is
-                passed on as it is.
+                with it; of another with a first axis of length B each tile gets the entry of its item; the rest,
+                lists of tensors among it, is passed on as it is.
             kwargs: passed on in the same way.
 
         Returns:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -19,7 +20,14 @@ from monai.networks.schedulers import DDIMScheduler as MonaiDDIMScheduler
 from contracts.inferer_contract import Pointwise, images
 from monai_cdiff.inferers import KeepMeasured, MatchLowResolution, RestorationInferer, SliceSettings, TiledNetwork
 from monai_cdiff.networks import Parameterization
-from monai_cdiff.networks.schedulers import DDIMScheduler, DDPMScheduler, UniPCMultistepScheduler
+from monai_cdiff.networks.schedulers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DiffusersSchedulerAdapter,
+    UniPCMultistepScheduler,
+)
+
+THRESHOLDING = DiffusersSchedulerAdapter(diffusers.DPMSolverMultistepScheduler(1000, thresholding=True))
 
 
 @settings(max_examples=25, deadline=None)
@@ -233,6 +241,8 @@ def test_a_network_of_another_type(dtype: torch.dtype) -> None:
         ({"consistency": MatchLowResolution(2), "slices": SliceSettings(axis=0)}, "slices.axis=0: MatchLowResolution"),
         ({"scheduler": MonaiDDIMScheduler(2), "consistency": KeepMeasured()}, "needs a scheduler of this package"),
         ({"scheduler": DDIMScheduler(dynamic_threshold=0.9), "consistency": KeepMeasured()}, "cannot both bound"),
+        ({"scheduler": THRESHOLDING, "consistency": KeepMeasured()}, "cannot both bound"),
+        ({"consistency": [KeepMeasured(), MatchLowResolution(2)], "slices": SliceSettings(axis=0)}, "MatchLowResol"),
     ],
 )
 def test_wrong_settings(kwargs: dict[str, Any], message: str) -> None:
@@ -245,9 +255,47 @@ def test_wrong_settings(kwargs: dict[str, Any], message: str) -> None:
     [
         (np.zeros((1, 1, 8, 8)), r"inputs is \(1, 1, 8, 8\) float64; it must be a real tensor"),
         (torch.zeros(1, 1, 8, 8, dtype=torch.complex64), "complex64; it must be a real tensor"),
+        (None, "inputs is NoneType; it must be a real tensor"),
+        (torch.zeros(2, 3), r"inputs is \(2, 3\) torch.float32; it must be a real tensor \(B, C, H, W"),
         (torch.zeros(1, 1, 8, 8, 0), r"inputs is \(1, 1, 8, 8, 0\).*an empty batch cannot be restored"),
     ],
 )
 def test_inputs_that_are_no_images(inputs: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RestorationInferer(DDIMScheduler(), 2)(inputs, Pointwise())
+
+
+def test_hooks_see_the_item_and_not_the_neighbours_it_carries() -> None:
+    """Items of an ``ItemDataset`` with neighbours hold their neighbours' masks behind their own."""
+    own, other = images(1, 1, 8, 8), torch.ones(1, 1, 8, 8)
+    items = torch.cat([own, 0 * other, own, other, own, other], dim=1)
+    restore = RestorationInferer(DDPMScheduler(), 3, consistency=KeepMeasured(), slices=SliceSettings(neighbours=1))
+    assert torch.equal(restore(items, Pointwise()), own)
+    with pytest.raises(ValueError, match="inputs has 5 channels; images with slices.neighbours=1 have a multiple of 3"):
+        restore(items[:, :5], Pointwise())
+
+
+def test_hooks_are_applied_one_after_another_to_the_result_too() -> None:
+    inputs = torch.cat([images(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)], dim=1)
+    hooks = [KeepMeasured(), lambda image, given: image.clamp(-0.5, 0.5)]
+    restored = RestorationInferer(DDPMScheduler(), 3, consistency=hooks)(inputs, Pointwise())
+    assert torch.equal(restored, inputs[:, :1].clamp(-0.5, 0.5))
+
+
+def test_a_network_with_weights_of_several_types_is_left_to_itself() -> None:
+    class Mixed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = torch.nn.Linear(1, 4).bfloat16()
+            self.convolution = torch.nn.Conv2d(2, 1, 1)
+
+        def forward(self, x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+            return self.convolution(x)
+
+    assert RestorationInferer(DDIMScheduler(), 2)(images(1, 1, 6, 5), Mixed()).shape == (1, 1, 6, 5)
+
+
+def test_more_channels_out_than_in() -> None:
+    network = torch.nn.Conv2d(3, 2, 1)
+    with pytest.raises(ValueError, match="inputs has 1 channels; the network restores out_channels=2"):
+        RestorationInferer(DDIMScheduler(), 2)(images(1, 1, 6, 5), network)

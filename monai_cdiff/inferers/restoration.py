@@ -298,8 +298,8 @@ class RestorationInferer(Inferer):
             seen = 1 + 2 * self.slices.neighbours if wanted == 2 else 1
             if plain.shape[1] % seen:
                 raise ValueError(
-                    f"inputs has {plain.shape[1]} channels; images with slices.neighbours={self.slices.neighbours} have "
-                    f"a multiple of {seen}."
+                    f"inputs has {plain.shape[1]} channels; images with slices.neighbours={self.slices.neighbours} "
+                    f"have a multiple of {seen}."
                 )
             own = plain.shape[1] // seen
             return [Pass(plain, list(known), list(known), 0.0, own, 1, lambda restored: restored)]

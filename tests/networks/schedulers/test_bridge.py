@@ -88,7 +88,7 @@ def closed_form_std(timesteps: list[float], std: float, eta: float) -> float:
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("steps", [2, 50, 250, 2000])
+@pytest.mark.parametrize("steps", [2, 50, 250, pytest.param(2000, marks=pytest.mark.slow)])
 def test_exact_gaussian_follows_the_closed_form(steps: int, eta: float, monkeypatch: pytest.MonkeyPatch) -> None:
     scheduler = BridgeScheduler(clip_sample=False, eta=eta, kappa=KAPPA)
     scheduler.set_timesteps(steps)

@@ -41,7 +41,7 @@ def closed_form_std(timesteps: list[float], std: float, eta: float) -> float:
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("steps", [2000, 250, 50])
+@pytest.mark.parametrize("steps", [pytest.param(2000, marks=pytest.mark.slow), 250, 50])
 @pytest.mark.parametrize("spacing", ["trailing", "log1p"])
 def test_exact_gaussian_follows_the_closed_form(
     spacing: str, steps: int, eta: float, monkeypatch: pytest.MonkeyPatch

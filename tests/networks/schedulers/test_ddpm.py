@@ -39,7 +39,7 @@ def closed_form_std(timesteps: list[float], std: float, variance_type: str) -> f
 
 
 @pytest.mark.parametrize("variance_type", ["fixed_small", "fixed_large"])
-@pytest.mark.parametrize("steps", [2000, 250, 50])
+@pytest.mark.parametrize("steps", [pytest.param(2000, marks=pytest.mark.slow), 250, 50])
 @pytest.mark.parametrize("std", [0.5, 0.2])
 def test_exact_gaussian_follows_the_closed_form(
     std: float, steps: int, variance_type: str, monkeypatch: pytest.MonkeyPatch

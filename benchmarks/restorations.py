@@ -58,9 +58,12 @@ class Tasks:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.checkpoint, self.datalist = arguments.checkpoint, arguments.datalist
         self.alone, self.beside = arguments.alone, arguments.beside
+        self.held_out, self.held_out_datalist = arguments.held_out, arguments.held_out_datalist
 
-    def __call__(self, checkpoint: str | None = None, **kwargs: Any) -> RestorationTask:
-        return RestorationTask(checkpoint or self.checkpoint, self.datalist, **kwargs)
+    def __call__(
+        self, checkpoint: str | None = None, datalist: str | None = None, **kwargs: Any
+    ) -> RestorationTask:
+        return RestorationTask(checkpoint or self.checkpoint, datalist or self.datalist, **kwargs)
 
 
 def measure_dial(task: Tasks) -> Rows:
@@ -118,8 +121,27 @@ def measure_uncertainty(task: Tasks) -> Rows:
         "other slices of the patient": found["validation"][:, 1::2],
         "a patient of another scanner": found["test"],
     }
+    return _held(parts)
+
+
+def measure_patients(task: Tasks) -> Rows:
+    """Intervals fitted on some patients, and how many voxels of other patients of the same scanner they hold.
+
+    The network is that of a short training on the training list of ``--held_out_datalist``.
+    """
+    found = {}
+    for split in ("validation", "test"):
+        crops = task(checkpoint=task.held_out, datalist=task.held_out_datalist, split=split)
+        keys = list(range(len(crops.condition)))
+        mean, std = inferer(crops).posterior(crops.condition, crops.network, num_samples=8, keys=keys)
+        found[split] = torch.stack([mean, std, crops.original])
+    return _held({"patients it was fitted on": found["validation"], "other patients of the scanner": found["test"]})
+
+
+def _held(parts: dict[str, torch.Tensor]) -> Rows:
+    """Fit on the first part, count on all of them."""
     intervals, rows = ConformalIntervals(), {}
-    intervals.update(*parts["slices it was fitted on"])
+    intervals.update(*next(iter(parts.values())))
     for coverage in (0.8, 0.9, 0.95):
         intervals.fit(coverage)
         row = {"scale": round(intervals.scale, 3)}
@@ -237,6 +259,7 @@ MEASURES = {
     "dial": measure_dial,
     "slices": measure_slices,
     "uncertainty": measure_uncertainty,
+    "patients": measure_patients,
     "consistency": measure_consistency,
     "seams": measure_seams,
     "cost": measure_cost,
@@ -251,6 +274,8 @@ def main() -> None:
     parser.add_argument("--datalist", help="datalist JSON with one validation and one test patient")
     parser.add_argument("--alone", help="for 'slices': checkpoint of a short training")
     parser.add_argument("--beside", help="for 'slices': the same with --neighbours 1")
+    parser.add_argument("--held_out", help="for 'patients': checkpoint of a training on --held_out_datalist")
+    parser.add_argument("--held_out_datalist", help="for 'patients': datalist JSON with patients of one scanner")
     parser.add_argument("--page", action="store_true", help="write the tables into docs/")
     arguments = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}

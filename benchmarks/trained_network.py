@@ -31,10 +31,10 @@ class RestorationTask:
 
     Args:
         checkpoint: ``model.pt`` of a training of ``bundles/sr``.
-        datalist: datalist JSON with one patient in its ``split`` list.
-        count: number of crops, spread over the slices.
+        datalist: datalist JSON.
+        count: number of crops of each patient, spread over the slices.
         size: side of a crop, from the middle of the slice.
-        split: list of the datalist that names the patient.
+        split: list of the datalist that names the patients.
     """
 
     def __init__(self, checkpoint: str, datalist: str, count: int = 12, size: int = 96, split: str = "test") -> None:
@@ -100,11 +100,13 @@ def _crops(
             CenterSpatialCropd(keys, roi_size=(size, size, -1)),
         ]
     )
-    (item,) = make_datalist(datalist)[split]
-    if item["subject"] in trained.get("training_subjects", []):
-        raise ValueError(f"datalist={datalist!r}: subject {item['subject']} of its {split} list was trained on.")
-    pair = load(item)
-    depth = pair["image"].shape[-1]
-    chosen = [round((i + 0.5) * depth / count - 0.5) for i in range(count)]
-    original, condition = (pair[key].as_tensor()[..., chosen].permute(3, 0, 1, 2).contiguous() for key in keys)
-    return original.float(), condition.float()
+    parts: dict[str, list[torch.Tensor]] = {key: [] for key in keys}
+    for item in make_datalist(datalist)[split]:
+        if item["subject"] in trained.get("training_subjects", []):
+            raise ValueError(f"datalist={datalist!r}: subject {item['subject']} of its {split} list was trained on.")
+        pair = load(item)
+        depth = pair["image"].shape[-1]
+        chosen = [round((i + 0.5) * depth / count - 0.5) for i in range(count)]
+        for key in keys:
+            parts[key].append(pair[key].as_tensor()[..., chosen].permute(3, 0, 1, 2).float())
+    return torch.cat(parts["image"]), torch.cat(parts["condition"])

@@ -331,3 +331,11 @@ def test_a_checkpoint_that_does_not_fit_leaves_everything_as_it_was(
         run("training", "train", output_dir=str(trained), **overrides)
     assert message in str(caught.value.__cause__)
     assert {p: p.read_bytes() for p in trained.rglob("*.pt")} == before
+
+
+def test_shipped_intervals_belong_to_the_shipped_weights() -> None:
+    intervals = ConformalIntervals.load(BUNDLE / "models" / "intervals.json")
+    assert intervals.coverage == 0.9 and intervals.n_calibration["voxels"] == 384 * 384 * 19
+    low, high = intervals.interval(torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 0.1))
+    torch.testing.assert_close(high, torch.full_like(high, intervals.scale * (0.1 + intervals.floor)))
+    assert torch.equal(low, -high)

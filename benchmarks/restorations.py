@@ -110,12 +110,7 @@ def measure_slices(task: Tasks) -> Rows:
 
 def measure_uncertainty(task: Tasks) -> Rows:
     """Intervals fitted on half the slices of the validation patient, and how many voxels of the others they hold."""
-    found = {}
-    for split in ("validation", "test"):
-        crops = task(split=split)
-        keys = list(range(len(crops.condition)))
-        mean, std = inferer(crops).posterior(crops.condition, crops.network, num_samples=8, keys=keys)
-        found[split] = torch.stack([mean, std, crops.original])
+    found = _posteriors(task)
     parts = {
         "slices it was fitted on": found["validation"][:, ::2],
         "other slices of the patient": found["validation"][:, 1::2],
@@ -129,13 +124,19 @@ def measure_patients(task: Tasks) -> Rows:
 
     The network is that of a short training on the training list of ``--held_out_datalist``.
     """
+    found = _posteriors(task, checkpoint=task.held_out, datalist=task.held_out_datalist)
+    return _held({"patients it was fitted on": found["validation"], "other patients of the scanner": found["test"]})
+
+
+def _posteriors(task: Tasks, **kwargs: Any) -> dict[str, torch.Tensor]:
+    """Mean, standard deviation and original of the crops of both lists."""
     found = {}
     for split in ("validation", "test"):
-        crops = task(checkpoint=task.held_out, datalist=task.held_out_datalist, split=split)
+        crops = task(split=split, **kwargs)
         keys = list(range(len(crops.condition)))
         mean, std = inferer(crops).posterior(crops.condition, crops.network, num_samples=8, keys=keys)
         found[split] = torch.stack([mean, std, crops.original])
-    return _held({"patients it was fitted on": found["validation"], "other patients of the scanner": found["test"]})
+    return found
 
 
 def _held(parts: dict[str, torch.Tensor]) -> Rows:

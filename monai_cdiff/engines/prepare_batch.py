@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 from monai.engines import DiffusionPrepareBatch, PrepareBatch
 from monai.networks.schedulers import Scheduler
 from monai.utils.enums import CommonKeys
 
 from ..networks import Parameterization
-from ..utils import check_integer, check_number, item_generators, randn
+from ..utils import as_plain, check_integer, check_number, item_generators, randn
 
 __all__ = ["ConditionalDiffusionPrepareBatch", "RestorationPrepareBatch"]
 
@@ -118,5 +117,4 @@ class RestorationPrepareBatch(PrepareBatch):
 
 
 def _to(tensor: torch.Tensor, device: str | torch.device | None, non_blocking: bool, **kwargs: Any) -> torch.Tensor:
-    plain = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
-    return plain.to(device=device, non_blocking=non_blocking, **kwargs)
+    return as_plain(tensor).to(device=device, non_blocking=non_blocking, **kwargs)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 
+from ..utils import as_plain
 from .conformal import ConformalIntervals
 from .restoration import RestorationInferer
 
@@ -63,8 +63,4 @@ def _posteriors(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     for batch in batches:
         mean, std = inferer.posterior(batch["condition"], network, num_samples=num_samples)
-        yield _plain(mean), _plain(std), _plain(batch["image"])
-
-
-def _plain(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
+        yield as_plain(mean), as_plain(std), as_plain(batch["image"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..utils import check_finite, check_integer, check_number, write_json
+from ..utils import as_plain, check_finite, check_integer, check_number, write_json
 
 __all__ = ["ConformalIntervals"]
 
@@ -117,7 +117,7 @@ class ConformalIntervals:
                 f"truth has shape {tuple(truth.shape)}, mean {tuple(mean.shape)}; they must be equal and hold a voxel."
             )
         check_finite("truth", truth)
-        mean, std, truth = (part.detach().as_subclass(torch.Tensor).cpu().double() for part in (mean, std, truth))
+        mean, std, truth = (as_plain(part.detach()).cpu().double() for part in (mean, std, truth))
         if not isinstance(subject, str | None):
             raise ValueError(f"subject={subject!r} must be the name of one patient, or None.")
         self._histograms.setdefault(subject, _Histogram()).add((truth - mean).abs() / (std + self._floor))

@@ -13,11 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from monai.data import MetaTensor
 from monai.utils import convert_to_dst_type
 
 from ..operators import UPSAMPLE_MODES, downsample, match_low_resolution, recover_low_resolution, upsample
-from ..utils import DownsampleDomain, check_integer, check_number, check_option
+from ..utils import DownsampleDomain, as_plain, check_integer, check_number, check_option
 
 __all__ = ["KeepMeasured", "MatchLowResolution", "residual_map"]
 
@@ -52,7 +51,7 @@ class KeepMeasured:
                 f"mask_channel={self.mask_channel} must be a channel of inputs after those of the image, or -1; inputs "
                 f"has shape {tuple(inputs.shape)}."
             )
-        mask = _plain(inputs)[:, channel : channel + 1]
+        mask = as_plain(inputs)[:, channel : channel + 1]
         wrong = int(((mask != 0) & (mask != 1)).sum())
         if wrong:
             raise ValueError(
@@ -136,7 +135,7 @@ class MatchLowResolution:
 
     def bind(self, inputs: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         """Recover once what was measured; returns a function of the image. Arguments and errors as in a call."""
-        condition = _widened(_plain(inputs))
+        condition = _widened(as_plain(inputs))
         recovered: dict[int, torch.Tensor] = {}
 
         def match(image: torch.Tensor) -> torch.Tensor:
@@ -225,11 +224,7 @@ def _fitting(image: torch.Tensor, inputs: torch.Tensor) -> tuple[torch.Tensor, t
             f"image of shape {tuple(image.shape)} and inputs of shape {tuple(inputs.shape)} must be "
             "(B, C_out, H, W[, D]) and (B, C_in, H, W[, D]) of equal sizes, with C_in at least C_out."
         )
-    return _plain(image), _plain(inputs)[:, : image.shape[1]]
-
-
-def _plain(image: torch.Tensor) -> torch.Tensor:
-    return image.as_tensor() if isinstance(image, MetaTensor) else image
+    return as_plain(image), as_plain(inputs)[:, : image.shape[1]]
 
 
 def _like(result: torch.Tensor, image: torch.Tensor) -> torch.Tensor:

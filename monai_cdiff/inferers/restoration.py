@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from monai.inferers import Inferer
 from monai.networks.schedulers import Scheduler
 from monai.utils import convert_to_dst_type
@@ -19,6 +18,7 @@ from ..utils import (
     NoiseSource,
     PredictionType,
     Target,
+    as_plain,
     autocast,
     check_finite,
     check_flag,
@@ -271,7 +271,7 @@ class RestorationInferer(Inferer):
         draws: Draws,
     ) -> list[torch.Tensor]:
         known = item_keys(inputs, keys)
-        plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        plain = as_plain(inputs)
         passes = self._passes(plain, known, network)
         network.check_channels(passes[0].items)
         for items in passes:
@@ -367,9 +367,11 @@ class RestorationInferer(Inferer):
     ) -> list[torch.Generator | NoiseSource]:
         draw = index // 2 if mirrored else index
         own = item_generators(self.seed, [f"{name}#{draw}" for name in names])
+        if not correlation and not mirrored:
+            return list(own)
         common = item_generators(self.seed, [f"{name}#{draw}" for name in shared])
-        if correlation in (0, 1) and not mirrored:
-            return list(common if correlation else own)
+        if correlation == 1 and not mirrored:
+            return list(common)
         sign = -1.0 if mirrored and index % 2 else 1.0
         return [NoiseSource(a, b, correlation, sign) for a, b in zip(own, common)]
 

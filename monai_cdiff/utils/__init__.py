@@ -10,7 +10,7 @@ from .neighbours import with_neighbours
 from .precision import amp_by_default, amp_dtype, autocast
 from .seeding import Generators, NoiseSource, content_key, derive_seed, item_generators, randn
 from .tiles import check_overlap, check_roi_size, tile_borders, tile_layout
-from .transfer import to_device
+from .transfer import as_plain, to_device
 
 __all__ = [
     "ConditioningMode",
@@ -21,6 +21,7 @@ __all__ = [
     "Target",
     "amp_by_default",
     "amp_dtype",
+    "as_plain",
     "autocast",
     "check_finite",
     "check_flag",

@@ -1,10 +1,10 @@
-"""Moving tensors between devices."""
+"""Tensors on another device, or without what a ``MetaTensor`` carries."""
 
 from __future__ import annotations
 
 import torch
 
-__all__ = ["to_device"]
+__all__ = ["as_plain", "to_device"]
 
 
 def to_device(
@@ -21,3 +21,8 @@ def to_device(
         dtype: type of the result; None: the tensor's.
     """
     return tensor.to(device=device, dtype=dtype, non_blocking=tensor.device.type == "cpu")
+
+
+def as_plain(tensor: torch.Tensor) -> torch.Tensor:
+    """The same values as a plain tensor, without the metadata of a ``MetaTensor``."""
+    return tensor.as_subclass(torch.Tensor)

@@ -200,10 +200,7 @@ class DiffusionScheduler(Scheduler):
             ValueError: if there are more steps than timesteps or fewer than one, both a number of calls and timesteps
                 or neither are given, or the timesteps do not fall or leave the chain.
         """
-        if (num_inference_steps is None) == (timesteps is None):
-            raise ValueError(
-                f"num_inference_steps={num_inference_steps!r} and timesteps={timesteps!r}: give one of the two."
-            )
+        self._check_one_given(num_inference_steps, timesteps)
         if timesteps is not None:
             if start_timestep is not None:
                 raise ValueError(f"start_timestep={start_timestep!r}: the first of timesteps is the start already.")
@@ -213,6 +210,18 @@ class DiffusionScheduler(Scheduler):
         self.num_inference_steps = len(grid)
         self._set_grid(grid, device)
         self._transitions = self._list_transitions(grid)  # here, so that no step reads a table
+
+    @staticmethod
+    def _check_one_given(num_inference_steps: Any, timesteps: Any) -> None:
+        if (num_inference_steps is None) == (timesteps is None):
+            raise ValueError(
+                f"num_inference_steps={num_inference_steps!r} and timesteps={timesteps!r}: give one of the two."
+            )
+
+    @staticmethod
+    def _check_shapes(model_output: torch.Tensor, sample: torch.Tensor) -> None:
+        if model_output.shape != sample.shape:
+            raise ValueError(f"model_output has shape {tuple(model_output.shape)}, sample {tuple(sample.shape)}.")
 
     def _spaced(self, num_inference_steps: Any, start_timestep: int | None) -> torch.Tensor:
         last = self.num_train_timesteps - 1
@@ -323,8 +332,7 @@ class DiffusionScheduler(Scheduler):
             ValueError: if ``timestep`` is not in the grid, or the shapes differ.
         """
         transition = self._transition(timestep)
-        if model_output.shape != sample.shape:
-            raise ValueError(f"model_output has shape {tuple(model_output.shape)}, sample {tuple(sample.shape)}.")
+        self._check_shapes(model_output, sample)
         if not sample.is_floating_point():
             raise ValueError(f"sample has type {sample.dtype}; it must be of a floating point type.")
         working = sample.float() if sample.dtype in (torch.float16, torch.bfloat16) else sample

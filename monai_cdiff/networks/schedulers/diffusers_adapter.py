@@ -77,10 +77,7 @@ class DiffusersSchedulerAdapter(DiffusionScheduler):
         name = type(self.scheduler).__name__
         if start_timestep is not None:
             raise ValueError(f"start_timestep={start_timestep!r}: schedulers of diffusers begin at their own start.")
-        if (num_inference_steps is None) == (timesteps is None):
-            raise ValueError(
-                f"num_inference_steps={num_inference_steps!r} and timesteps={timesteps!r}: give one of the two."
-            )
+        self._check_one_given(num_inference_steps, timesteps)
         if timesteps is None:
             count = check_integer("num_inference_steps", num_inference_steps, 1, self.num_train_timesteps)
             self._grid_kwargs: dict[str, Any] = {"num_inference_steps": count}
@@ -112,8 +109,7 @@ class DiffusersSchedulerAdapter(DiffusionScheduler):
         Raises:
             ValueError: if ``timestep`` is not the one that comes next in the grid, or the shapes differ.
         """
-        if model_output.shape != sample.shape:
-            raise ValueError(f"model_output has shape {tuple(model_output.shape)}, sample {tuple(sample.shape)}.")
+        self._check_shapes(model_output, sample)
         here = self._arrive(float(timestep))
         x0 = self._restrict(self._predict_x0(model_output, sample, here), bounds)
         if bounds is not None:

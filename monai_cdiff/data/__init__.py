@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from .datalist import check_unseen, make_datalist, summarize_datalist, write_datalist
+from .derivation import Derivation
 from .dicom_reader import DicomSeriesReader
+from .dicom_record import DicomSelectionError, SourceRecord
 from .dicom_series import DicomError, SeriesInfo, read_series, scan_series, select_series
-from .inputs import list_inputs, output_name
+from .inputs import list_inputs, output_name, output_stem
 from .items import ItemDataset, spacing_range
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
 from .nifti_reader import NiftiReader
@@ -13,7 +15,9 @@ from .nifti_writer import NiftiWriter
 from .sample import prepare_sample_data
 
 __all__ = [
+    "Derivation",
     "DicomError",
+    "DicomSelectionError",
     "DicomSeriesReader",
     "ItemDataset",
     "IterationSampler",
@@ -21,11 +25,13 @@ __all__ = [
     "NiftiReader",
     "NiftiWriter",
     "SeriesInfo",
+    "SourceRecord",
     "check_unseen",
     "ignore_interrupt",
     "list_inputs",
     "make_datalist",
     "output_name",
+    "output_stem",
     "prepare_sample_data",
     "read_series",
     "scan_series",

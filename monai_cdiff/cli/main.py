@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 def _report(error: BaseException, code: int, debug: bool) -> int:
     if debug:
         raise error
-    print(f"error: {error or type(error).__name__}", file=sys.stderr)
+    print(f"error: {str(error) or type(error).__name__}", file=sys.stderr)
     return code
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,7 @@ def _run(configs: list[Path], overrides: dict[str, Any]) -> None:
 
     from ..utils import root_cause
 
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)  # it warns of logging_file=False
     code = WRONG_INPUT
     try:
         files = [str(file) for file in configs]

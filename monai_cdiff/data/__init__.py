@@ -10,7 +10,7 @@ from .dicom_series import DicomError, SeriesInfo, read_series, scan_series, sele
 from .inputs import list_inputs, output_name, output_stem
 from .items import ItemDataset, spacing_range
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
-from .nifti_reader import NiftiReader
+from .nifti_reader import NiftiReader, check_nifti
 from .nifti_writer import NiftiWriter
 from .sample import prepare_sample_data
 
@@ -26,6 +26,7 @@ __all__ = [
     "NiftiWriter",
     "SeriesInfo",
     "SourceRecord",
+    "check_nifti",
     "check_unseen",
     "ignore_interrupt",
     "list_inputs",

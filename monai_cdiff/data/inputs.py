@@ -83,8 +83,9 @@ def _dicom_items(
         info, files = matches[0], sorted(matches[0].files)
         flat = info.modality in _PROJECTIONS or info.plane is None
         digest = hashlib.blake2b(str(info.patient_id or info.study_uid).encode(), digest_size=4).hexdigest()
-        items += [{"image": image, "subject": f"sub-{digest}"} for image in ([[file] for file in files] if flat else [files])]
-    return items
+        images = [[file] for file in files] if flat else [files]
+        items += [{"image": image, "subject": f"sub-{digest}"} for image in images]
+    return sorted(items, key=lambda item: str(item["image"][0]))
 
 
 def _matching(study: Sequence[SeriesInfo], series: str | int | None, plane: str | None) -> list[SeriesInfo]:

@@ -121,8 +121,8 @@ def bundle_version(bundle_root: str | os.PathLike[str]) -> str:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """The error that others were raised from."""
-    while error.__cause__ is not None:
+    """The first error that says something: MONAI wraps it into a ``RuntimeError`` for each level of a configuration."""
+    while type(error) is RuntimeError and error.__cause__ is not None:
         error = error.__cause__
     return error
 

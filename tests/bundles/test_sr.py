@@ -244,6 +244,18 @@ def test_subjects_of_the_training_are_not_scored(
     assert len(read_metrics(tmp_path)["patients"]) == 1
 
 
+def test_the_overlay_of_uncertainty_writes_two_images(
+    trained: Path, patients: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    checkpoint = str(trained / "checkpoints" / "model.pt")
+    overrides = {"checkpoint": checkpoint, "input_dir": str(patients / "patient0"), "output_dir": str(tmp_path)}
+    run("run", "inference", "uncertainty", num_samples=2, device="cpu", **overrides)
+    mean, std = (nibabel.load(tmp_path / f"t2_{label}.nii.gz").get_fdata() for label in ("sr", "sr-std"))
+    original = nibabel.load(patients / "patient0" / "t2.nii.gz").get_fdata()
+    assert mean.mean() == pytest.approx(original.mean(), rel=0.05)
+    assert mean.shape == std.shape and std.min() >= 0 and 0 < std.mean() < original.std()
+
+
 def test_a_single_file_is_restored_into_the_output_folder(
     trained: Path, patients: Path, tmp_path: Path, run: Any
 ) -> None:

@@ -19,6 +19,7 @@ from ...data import (
     DicomSelectionError,
     NiftiWriter,
     SourceRecord,
+    check_nifti,
     check_writable,
     output_stem,
     source_record,
@@ -115,7 +116,7 @@ class SaveLikeInputd(MapTransform):
             raise ValueError(f"template: {file} is DICOM itself; a template is for NIfTI.")
         path = self.target(file, record)
         if path.exists() and not self.overwrite:
-            raise FileExistsError(f"{path} exists; choose another output folder, or overwrite it (--overwrite true).")
+            raise FileExistsError(f"{path} exists; choose another output folder, or ask for overwrite.")
         source = self.template if record is None else record
         if source is not None:
             check_writable(source)
@@ -134,9 +135,9 @@ class SaveLikeInputd(MapTransform):
             self._write_nifti(image, path)
         else:
             array = convert_data_type(image[0], np.ndarray, dtype=np.float32)[0]
-            affine = _affine_mm(image)
+            name = path.name.removesuffix(".dcm")
             path = write_derived(
-                array, affine, source, path.parent, self.derivation, name=path.name, overwrite=self.overwrite
+                array, _affine_mm(image), source, path.parent, self.derivation, name=name, overwrite=self.overwrite
             )
         self.written.append((file, path))
 
@@ -155,7 +156,7 @@ def check_outputs(
 ) -> None:
     """Refuse, before anything is restored, inputs that cannot be read and outputs that could not be written.
 
-    DICOM series are judged by their headers.
+    Images are judged by their headers.
 
     Args:
         savers: what will write.
@@ -172,9 +173,12 @@ def check_outputs(
         raise ValueError(f"template: there are {len(items)} inputs; a template is for one.")
     taken: dict[Path, str] = {}
     for item in items:
-        image = item["image"]
-        record = None if isinstance(image, str) else source_record(image, select=select, on_gap=on_gap)
+        image, record = item["image"], None
         file = image if isinstance(image, str) else image[0]
+        if isinstance(image, str):
+            check_nifti(image)
+        else:
+            record = source_record(image, select=select, on_gap=on_gap)
         for saver in savers:
             path = saver.check(file, record)
             if path in taken:

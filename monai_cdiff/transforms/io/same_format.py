@@ -51,7 +51,7 @@ class SaveLikeInputd(MapTransform):
         allow_missing_keys: pass over keys that the data does not have.
 
     Attributes:
-        written: input and output of each image written.
+        written: input (for a volume of DICOM files their folder) and output of each image written.
     """
 
     def __init__(
@@ -139,7 +139,8 @@ class SaveLikeInputd(MapTransform):
             path = write_derived(
                 array, _affine_mm(image), source, path.parent, self.derivation, name=name, overwrite=self.overwrite
             )
-        self.written.append((file, path))
+        whole = record is not None and len(record.shape) == 3
+        self.written.append((os.path.dirname(file) if whole else file, path))
 
     def _write_nifti(self, image: Any, path: Path) -> None:
         writer = NiftiWriter(self.output_dtype, self.overwrite)

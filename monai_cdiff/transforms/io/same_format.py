@@ -95,9 +95,10 @@ class SaveLikeInputd(MapTransform):
             record: of a DICOM input.
         """
         folder = os.path.relpath(os.path.dirname(os.path.abspath(file)), self.data_root_dir or os.path.dirname(file))
-        flat = record is not None and len(record.shape) == 2
+        source = self.template if record is None else record
+        flat = source is not None and len(source.shape) == 2
         name = output_stem(file, *((record.series_uid, record.number, flat) if record is not None else ()))
-        ending = ".dcm" if flat else "" if record is not None or self.template is not None else ".nii.gz"
+        ending = ".nii.gz" if source is None else ".dcm" if flat else ""
         inside = "" if folder.startswith(os.pardir) else folder
         return self.output_dir / inside / f"{name}_{self.derivation.label}{ending}"
 

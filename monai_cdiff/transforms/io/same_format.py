@@ -12,11 +12,10 @@ import torch
 from monai.config import DtypeLike, KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from monai.utils import convert_data_type
+from monai.utils import convert_data_type, ensure_tuple_rep
 
 from ...data import (
     Derivation,
-    DicomSelectionError,
     NiftiWriter,
     SourceRecord,
     check_nifti,
@@ -41,7 +40,8 @@ class SaveLikeInputd(MapTransform):
 
     Args:
         keys: images of one channel in real values, with the metadata of their input.
-        derivation: what was done to the images; goes into the DICOM header, its label into every name.
+        derivation: what was done to the images, one for all keys or one for each; goes into the DICOM header, its
+            label into every name.
         output_dir: where to write.
         data_root_dir: folder of the inputs; what lies between it and an input is repeated below ``output_dir``.
         template: a DICOM series (folder or file) of the same patient: write an image that came in as NIfTI as a
@@ -57,7 +57,7 @@ class SaveLikeInputd(MapTransform):
     def __init__(
         self,
         keys: KeysCollection,
-        derivation: Derivation,
+        derivation: Derivation | Sequence[Derivation],
         output_dir: str | os.PathLike[str],
         data_root_dir: str | os.PathLike[str] = "",
         template: str | os.PathLike[str] | None = None,
@@ -66,7 +66,7 @@ class SaveLikeInputd(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.derivation = derivation
+        self.derivations: tuple[Derivation, ...] = ensure_tuple_rep(derivation, len(self.keys))
         self.output_dir = Path(output_dir).expanduser().absolute()
         self.data_root_dir = os.path.abspath(os.path.expanduser(data_root_dir)) if data_root_dir else ""
         self.template = None if template is None else source_record(template)
@@ -83,15 +83,16 @@ class SaveLikeInputd(MapTransform):
             ValueError: if an image has no metadata or several channels, or cannot be written.
         """
         d = dict(data)
-        for key in self.key_iterator(d):
-            self._save(str(key), d[key])
+        for key, derivation in self.key_iterator(d, self.derivations):
+            self._save(str(key), d[key], derivation)
         return d
 
-    def target(self, file: str, record: SourceRecord | None = None) -> Path:
-        """Where the image of an input goes.
+    def target(self, file: str, label: str, record: SourceRecord | None = None) -> Path:
+        """Where an image made from an input goes.
 
         Args:
             file: the (first) file of the input.
+            label: of the derivation.
             record: of a DICOM input.
         """
         folder = os.path.relpath(os.path.dirname(os.path.abspath(file)), self.data_root_dir or os.path.dirname(file))
@@ -100,13 +101,13 @@ class SaveLikeInputd(MapTransform):
         name = output_stem(file, *((record.series_uid, record.number, flat) if record is not None else ()))
         ending = ".nii.gz" if source is None else ".dcm" if flat else ""
         inside = "" if folder.startswith(os.pardir) else folder
-        return self.output_dir / inside / f"{name}_{self.derivation.label}{ending}"
+        return self.output_dir / inside / f"{name}_{label}{ending}"
 
-    def check(self, file: str, record: SourceRecord | None = None) -> Path:
-        """Refuse, before anything is restored, an output that could not be written.
+    def check(self, file: str, record: SourceRecord | None = None) -> list[Path]:
+        """Refuse, before anything is restored, outputs that could not be written.
 
         Returns:
-            Where the image goes.
+            Where the images go.
 
         Raises:
             DicomError: if the source's kind of image cannot be written.
@@ -115,15 +116,16 @@ class SaveLikeInputd(MapTransform):
         """
         if record is not None and self.template is not None:
             raise ValueError(f"template: {file} is DICOM itself; a template is for NIfTI.")
-        path = self.target(file, record)
-        if path.exists() and not self.overwrite:
-            raise FileExistsError(f"{path} exists; choose another output folder, or ask for overwrite.")
+        paths = [self.target(file, derivation.label, record) for derivation in self.derivations]
+        for path in paths:
+            if path.exists() and not self.overwrite:
+                raise FileExistsError(f"{path} exists; choose another output folder, or ask for overwrite.")
         source = self.template if record is None else record
         if source is not None:
             check_writable(source)
-        return path
+        return paths
 
-    def _save(self, key: str, image: torch.Tensor) -> None:
+    def _save(self, key: str, image: torch.Tensor, derivation: Derivation) -> None:
         meta = image.meta if isinstance(image, MetaTensor) else {}
         if "filename_or_obj" not in meta:
             raise ValueError(f"{key} does not know its input; LoadImaged writes filename_or_obj into the metadata.")
@@ -131,14 +133,14 @@ class SaveLikeInputd(MapTransform):
             raise ValueError(f"{key} has shape {tuple(image.shape)}; one channel and two or three axes are written.")
         file, text = str(meta["filename_or_obj"]), str(meta.get("dicom_source") or "")
         record = SourceRecord.from_json(text) if text else None
-        path, source = self.target(file, record), self.template if record is None else record
+        path, source = self.target(file, derivation.label, record), self.template if record is None else record
         if source is None:
             self._write_nifti(image, path)
         else:
             array = convert_data_type(image[0], np.ndarray, dtype=np.float32)[0]
             name = path.name.removesuffix(".dcm")
             path = write_derived(
-                array, _affine_mm(image), source, path.parent, self.derivation, name=name, overwrite=self.overwrite
+                array, _affine_mm(image), source, path.parent, derivation, name=name, overwrite=self.overwrite
             )
         whole = record is not None and len(record.shape) == 3
         self.written.append((os.path.dirname(file) if whole else file, path))
@@ -151,7 +153,7 @@ class SaveLikeInputd(MapTransform):
 
 
 def check_outputs(
-    savers: Sequence[SaveLikeInputd],
+    saver: SaveLikeInputd,
     items: Sequence[Mapping[str, Any]],
     select: Any = None,
     on_gap: str = "error",
@@ -161,7 +163,7 @@ def check_outputs(
     Images are judged by their headers.
 
     Args:
-        savers: what will write.
+        saver: what will write.
         items: what :py:func:`monai_cdiff.data.list_inputs` found.
         select: as for :py:class:`monai_cdiff.data.DicomSeriesReader`.
         on_gap: as for it.
@@ -171,7 +173,7 @@ def check_outputs(
         FileExistsError: if an output exists.
         ValueError: if two outputs have one name, or a template is given for several inputs.
     """
-    if len(items) > 1 and any(saver.template is not None for saver in savers):
+    if len(items) > 1 and saver.template is not None:
         raise ValueError(f"template: there are {len(items)} inputs; a template is for one.")
     taken: dict[Path, str] = {}
     for item in items:
@@ -181,16 +183,15 @@ def check_outputs(
             check_nifti(image)
         else:
             record = source_record(image, select=select, on_gap=on_gap)
-        for saver in savers:
-            path = saver.check(file, record)
+        for path in saver.check(file, record):
             if path in taken:
-                raise DicomSelectionError(f"{file} and {taken[path]} would both be written to {path}.")
+                raise ValueError(f"{file} and {taken[path]} would both be written to {path}.")
             taken[path] = file
 
 
-def list_outputs(savers: Sequence[SaveLikeInputd]) -> str:
+def list_outputs(saver: SaveLikeInputd) -> str:
     """What was written where, a line for each image."""
-    return "\n".join(f"restored image: {file} -> {path}" for saver in savers for file, path in saver.written)
+    return "\n".join(f"restored image: {file} -> {path}" for file, path in saver.written)
 
 
 def _affine_mm(image: Any) -> np.ndarray:

@@ -164,6 +164,10 @@ def test_a_bridge_by_one_override(patients: Path, tmp_path: Path, run: Callable[
     overrides = {"checkpoint": str(model), "input_dir": str(patients / "patient0"), "output_dir": str(tmp_path / "out")}
     run("run", "inference", **overrides)
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 1
+    with pytest.raises(RuntimeError) as caught:  # nothing is overwritten
+        run("run", "inference", **overrides)
+    assert "t2_sr.nii.gz exists" in str(caught.value.__cause__)
+    overrides["overwrite"] = True
     with pytest.raises(RuntimeError) as caught:
         run("run", "inference", **{**overrides, "sampler___target_": "monai_cdiff.networks.schedulers.DDIMScheduler"})
     assert "kappa" in str(caught.value.__cause__)

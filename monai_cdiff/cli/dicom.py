@@ -61,7 +61,11 @@ def _report(found: Sequence[Any], problems: Sequence[Sequence[str]], notes: Sequ
     rows = [_HEAD, *(_row(info, faults) for info, faults in zip(found, problems))]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows if found]
-    faults = [f"{_number(info)}: {fault}" for info, some in zip(found, problems) for fault in some]
+    faults = [
+        f"{_number(info)} {_short(info)}: {' '.join(fault.split())}"
+        for info, some in zip(found, problems)
+        for fault in some
+    ]
     return "\n".join([*lines, *([""] if faults or notes else []), *faults, *notes]).strip("\n")
 
 
@@ -70,7 +74,7 @@ def _row(info: Any, problems: Sequence[str]) -> tuple[str, ...]:
     size, files = " x ".join(map(str, info.shape)), len(info.files)
     return (
         _number(info),
-        f"...{info.series_uid[-8:]}" if len(info.series_uid) > 11 else info.series_uid,
+        _short(info),
         info.modality or "-",
         info.description or "-",
         info.plane or "-",
@@ -79,6 +83,10 @@ def _row(info: Any, problems: Sequence[str]) -> tuple[str, ...]:
         str(files) if files == info.shape[-1] or len(info.shape) < 3 else f"{files} ({info.shape[-1]} images)",
         "refused" if problems else "ok",
     )
+
+
+def _short(info: Any) -> str:
+    return f"...{info.series_uid[-8:]}" if len(info.series_uid) > 11 else str(info.series_uid)
 
 
 def _number(info: Any) -> str:

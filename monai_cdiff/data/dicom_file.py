@@ -49,7 +49,7 @@ def open_dataset(file: str, pixels: bool = False, tags: Sequence[str] | None = N
             raise DicomFileError(f"{file}: the file is damaged, its DICOM header cannot be read: {error}") from error
 
 
-def _parse(view: mmap.mmap, pixels: bool, tags: list[str] | None) -> Any:
+def _parse(view: Any, pixels: bool, tags: list[str] | None) -> Any:
     import pydicom
 
     pydicom.filereader.read_preamble(view, False)

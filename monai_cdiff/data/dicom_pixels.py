@@ -128,7 +128,7 @@ def _check_frames(dataset: Any, shape: tuple[int, ...]) -> None:
         size = _stream_size(frame)
         if size is not None and size != shape[1:]:
             raise ValueError(f"a frame of {size} (rows, columns), the header says {shape[1:]}")
-        if size is not None and not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
+        if size is not None and not frame.rstrip(b"\0\xff").endswith(b"\xff\xd9"):
             raise ValueError(f"frame {count} ends too early")
     if count != shape[0]:
         raise ValueError(f"{count} frames, the header says {shape[0]}")
@@ -173,7 +173,7 @@ def _decode_gdcm(file: str, dataset: Any, shape: tuple[int, ...]) -> np.ndarray:
     plain.file_meta = pydicom.dataset.FileMetaDataset()
     plain.file_meta.TransferSyntaxUID = _syntax(file, dataset)
     plain.SOPClassUID = plain.file_meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
-    plain.SOPInstanceUID = plain.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    plain.SOPInstanceUID = plain.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.UID("1.2.3")
     for name in _SIZES:
         if name in dataset:
             setattr(plain, name, dataset[name].value)

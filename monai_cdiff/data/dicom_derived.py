@@ -232,7 +232,7 @@ def _neighbours(grid: SliceGrid, source: SourceRecord) -> tuple[list[int], list[
     places = np.interp([corners.min(1) + tolerance, corners.max(1) - tolerance], depths[order], np.arange(len(order)))
     middle = corners.mean(1)
     nearest = [int(np.abs(depths - value).argmin()) for value in middle]
-    sources = []
+    sources: list[list[int]] = []
     for low, high, own in zip(*places, nearest):
         on_one = abs(float(depths[own]) - float(middle[len(sources)])) <= tolerance and high - low <= 0.02
         lowest, highest = int(np.floor(min(low, high))), int(np.ceil(max(low, high)))

@@ -81,7 +81,7 @@ def choose_encoding(array: np.ndarray, header: Any, quantity: str = "image") -> 
     if modality == "CT" and quantity == "image":
         found = _hounsfield(low, high, header) or _scaled(low, high)
         return dataclasses.replace(found, inverted=inverted, rescaled=True)
-    coarse = high - low < _MEANINGFUL_SPREAD and not all(bool((p == np.rint(p)).all()) for p in np.moveaxis(array, -1, 0))
+    coarse = high - low < _MEANINGFUL_SPREAD and not all((p == np.rint(p)).all() for p in np.moveaxis(array, -1, 0))
     if modality == "DX":
         return _unscaled_dx(low, high, coarse and quantity == "image", inverted, int(header.get("BitsStored") or 16))
     whole = None if coarse else _fitting(low, high, int(header.get("BitsStored") or 16) if modality == "CR" else 16)

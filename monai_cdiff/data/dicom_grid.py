@@ -63,7 +63,8 @@ def slice_grid(array: np.ndarray, affine: np.ndarray, source: SourceRecord) -> S
         source: the series whose rows, columns and normal the result follows.
 
     Raises:
-        DicomGeometryError: if the affine is no finite, invertible matrix, or its in-plane axes are not orthogonal. Slices
+        DicomGeometryError: if the affine is no finite, invertible matrix, or its in-plane axes are not orthogonal.
+            Slices
             that are shifted against each other (a tilted gantry) are kept.
     """
     array = array[..., None] if array.ndim == 2 else array
@@ -112,7 +113,8 @@ def projection_grid(array: np.ndarray, affine: np.ndarray, source: SourceRecord)
     axes = np.abs(matrix / np.where(lengths > 0, lengths, 1))
     if array.ndim != 2 or not np.allclose(np.sort(axes, axis=0), [[0, 0], [1, 1]], atol=_TOLERANCE):
         raise DicomGeometryError(
-            f"array of shape {array.shape} with affine={np.asarray(affine).tolist()}: a projection image ({source.modality}) "
+            f"array of shape {array.shape} with affine={np.asarray(affine).tolist()}: "
+            f"a projection image ({source.modality}) "
             "is one image (columns, rows), turned by right angles only."
         )
     full = np.eye(4)

@@ -156,7 +156,8 @@ def _concept(keyword: str) -> Any:
 
     concept = getattr(codes.cid7203, keyword, None)
     if concept is None:
-        raise DicomError(f"derivation.codes: {keyword!r} is not in CID 7203; there are {', '.join(codes.cid7203.dir())}.")
+        known = ", ".join(codes.cid7203.dir())
+        raise DicomError(f"derivation.codes: {keyword!r} is not in CID 7203; there are {known}.")
     return concept
 
 

@@ -8,6 +8,8 @@ from .dicom_series import DicomError, SeriesInfo, read_series, scan_series, sele
 from .inputs import list_inputs, output_name
 from .items import ItemDataset, spacing_range
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
+from .nifti_reader import NiftiReader
+from .nifti_writer import NiftiWriter
 from .sample import prepare_sample_data
 
 __all__ = [
@@ -16,6 +18,8 @@ __all__ = [
     "ItemDataset",
     "IterationSampler",
     "KeyedDataset",
+    "NiftiReader",
+    "NiftiWriter",
     "SeriesInfo",
     "check_unseen",
     "ignore_interrupt",

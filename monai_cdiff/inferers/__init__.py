@@ -8,6 +8,7 @@ from .conditional_diffusion import ConditionalDiffusionInferer
 from .conformal import ConformalIntervals
 from .consistency import KeepMeasured, MatchLowResolution, residual_map
 from .keys import item_keys
+from .posterior import PosteriorInferer
 from .restoration import RestorationInferer
 from .slices import SliceSettings
 from .tiled_network import TiledNetwork
@@ -17,6 +18,7 @@ __all__ = [
     "ConformalIntervals",
     "KeepMeasured",
     "MatchLowResolution",
+    "PosteriorInferer",
     "RestorationInferer",
     "SamplingStep",
     "SliceSettings",

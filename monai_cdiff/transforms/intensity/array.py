@@ -13,7 +13,7 @@ from monai.data import MetaTensor, get_track_meta
 from monai.transforms import InvertibleTransform, Transform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
 
-from monai_cdiff.utils import check_finite, check_number
+from monai_cdiff.utils import check_finite, check_flag, check_number
 
 __all__ = ["ScaleIntensityPatientwise", "UnscaleIntensityPatientwise"]
 
@@ -172,6 +172,9 @@ class ScaleIntensityPatientwise(InvertibleTransform):
 class UnscaleIntensityPatientwise(Transform):
     """Bring a prediction to stored units with the range another image was scaled by.
 
+    Args:
+        spread: the prediction is a spread (a standard deviation, a difference), so it is only multiplied.
+
     Example:
         >>> condition = ScaleIntensityPatientwise(0, 100)(torch.tensor([[[0.0, 100.0]]]))
         >>> UnscaleIntensityPatientwise()(torch.tensor([[[0.0, 0.5]]]), condition).flatten().tolist()
@@ -179,6 +182,9 @@ class UnscaleIntensityPatientwise(Transform):
     """
 
     backend = [TransformBackends.TORCH]
+
+    def __init__(self, spread: bool = False) -> None:
+        self.spread = check_flag("spread", spread)
 
     def __call__(self, img: NdarrayOrTensor, reference: torch.Tensor | None = None) -> torch.Tensor:
         """Bring one prediction to stored units.
@@ -196,7 +202,8 @@ class UnscaleIntensityPatientwise(Transform):
         """
         mapping = _read_mapping("img", img) if reference is None else _read_mapping("reference", reference)
         image = convert_to_tensor(img, track_meta=get_track_meta())
-        values = mapping.unscale(convert_to_tensor(image, track_meta=False))
+        plain = convert_to_tensor(image, track_meta=False)
+        values = mapping.unscale_spread(plain) if self.spread else mapping.unscale(plain)
         return _without_range(convert_to_dst_type(values, image, dtype=values.dtype)[0])
 
 
@@ -218,6 +225,9 @@ class _Mapping(NamedTuple):
 
     def unscale(self, values: torch.Tensor) -> torch.Tensor:
         return values.double().sub(self.b_min).div_(self.slope).add_(self.low).to(_result_dtype(values))
+
+    def unscale_spread(self, values: torch.Tensor) -> torch.Tensor:
+        return values.double().div(self.slope).to(_result_dtype(values))
 
 
 def _result_dtype(values: torch.Tensor) -> torch.dtype:

@@ -98,6 +98,7 @@ class UnscaleIntensityPatientwised(MapTransform):
         keys: keys of the predictions in scaled units; they need no metadata.
         ref_key: key of an image that :class:`ScaleIntensityPatientwised` returned; its metadata holds the range.
         allow_missing_keys: pass over ``keys`` that the data does not have; ``ref_key`` must be there.
+        spread: the predictions are spreads (standard deviations, differences), so they are only multiplied.
 
     Example:
         >>> scale = ScaleIntensityPatientwised("condition", lower=0, upper=100)
@@ -109,10 +110,12 @@ class UnscaleIntensityPatientwised(MapTransform):
 
     backend = UnscaleIntensityPatientwise.backend
 
-    def __init__(self, keys: KeysCollection, ref_key: Hashable, allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self, keys: KeysCollection, ref_key: Hashable, allow_missing_keys: bool = False, spread: bool = False
+    ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         self.ref_key = ref_key
-        self.unscaler = UnscaleIntensityPatientwise()
+        self.unscaler = UnscaleIntensityPatientwise(spread)
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
         """Return the data with the predictions at ``keys`` in stored units.

@@ -256,3 +256,12 @@ def test_recommended_recipe_on_a_real_volume(shared_data: Path) -> None:
     stored = LoadImaged("image", reader="NibabelReader")({"image": str(file)})["image"]
     assert isinstance(item["pred"], MetaTensor)
     assert_equal(item["pred"].as_tensor()[0].round(), stored.as_tensor().round())
+
+
+def test_a_spread_is_only_multiplied() -> None:
+    scaled = ScaleIntensityPatientwise(0, 100)(torch.tensor([[[100.0, 300.0]]]))
+    data = {"image": scaled, "std": torch.tensor([[[0.0, 0.5]]])}
+    found = UnscaleIntensityPatientwised("std", ref_key="image", spread=True)(data)["std"]
+    assert found.flatten().tolist() == [0.0, 50.0]
+    with pytest.raises(ValueError, match="spread=2"):
+        UnscaleIntensityPatientwise(spread=2)  # type: ignore[arg-type]

@@ -1,0 +1,118 @@
+"""NIfTI images for MONAI's ``LoadImaged``, placed where their header says."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from monai.config import PathLike
+from monai.data import NibabelReader
+from monai.utils import ensure_tuple
+
+from .patient_folders import is_nifti
+
+__all__ = ["NiftiReader"]
+
+_AXES = {3: "time", 4: "vector components"}
+
+logger = logging.getLogger(__name__)
+
+
+class NiftiReader(NibabelReader):
+    """Read a NIfTI image of two or three axes and keep its place in space.
+
+    It differs from MONAI's reader in this: an sform that disagrees with the voxel sizes (pixdim) is kept, with a
+    warning, where MONAI takes the qform without a word; a fourth axis is refused; the unit of length travels in the
+    metadata as ``space_units`` ("mm", "micron", "meter" or "unknown", as nibabel names them); damaged files are named.
+    ``LoadImage`` swallows what ``read`` raises and tries its next reader, so all refusals come from ``get_data``.
+
+    Example:
+        >>> from monai.transforms import LoadImaged
+        >>> load = LoadImaged("image", reader=NiftiReader(), ensure_channel_first=True)
+    """
+
+    def __init__(self) -> None:
+        super().__init__(squeeze_non_spatial_dims=True)
+
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> tuple[str, ...]:
+        """Record the file.
+
+        Raises:
+            ValueError: if it is not named as a NIfTI file; it is left to the other readers.
+        """
+        names = tuple(os.fspath(name) for name in ensure_tuple(data))
+        if not names or not all(map(is_nifti, names)):
+            raise ValueError(f"{names[:1]}: no NIfTI file; its name must end in .nii or .nii.gz.")
+        return names
+
+    def get_data(self, img: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
+        """Read what :py:meth:`read` recorded.
+
+        Returns:
+            The image (X, Y) or (X, Y, Z) in real values (scl_slope and scl_inter applied), and its metadata with the
+            affine to RAS in the file's unit of length.
+
+        Raises:
+            FileNotFoundError: if the file does not exist.
+            ValueError: if it is damaged, has more than three axes, holds no real numbers, or lies nowhere.
+        """
+        self.filenames = ensure_tuple(img)
+        if len(self.filenames) != 1:
+            raise ValueError(f"{len(self.filenames)} NIfTI files, {self.filenames[0]} first; give one.")
+        file = self.filenames[0]
+        image = _open(file)
+        try:
+            array, metadata = super().get_data(image)
+        except Exception as error:  # nibabel and zlib raise many kinds on damaged files
+            raise ValueError(f"{file}: the voxels cannot be read; is the file whole? {error}") from error
+        return array, {**metadata, "space_units": _units(image), "dicom_source": "", "padding": "none"}
+
+
+def _open(file: str) -> Any:
+    import nibabel
+
+    if not os.path.isfile(file):
+        raise FileNotFoundError(f"{file} does not exist.")
+    try:
+        image: Any = nibabel.load(file)
+        affine = np.asarray(image.affine)
+    except Exception as error:
+        raise ValueError(f"{file}: the NIfTI header cannot be read: {error}") from error
+    shape, kind = image.shape, image.get_data_dtype()
+    for axis, size in enumerate(shape[3:], start=3):
+        if size > 1:
+            raise ValueError(
+                f"{file}: has shape {tuple(shape)}: axis {axis + 1} ({_AXES.get(axis, 'further')}) has {size} entries; "
+                "allowed are two or three axes, so write one file for each entry."
+            )
+    if len(shape) < 2 or 0 in shape:
+        raise ValueError(f"{file}: has shape {tuple(shape)}; allowed are two or three axes, none empty.")
+    if kind.kind not in "iuf":
+        raise ValueError(f"{file}: holds {kind}; allowed are real numbers, integer or floating.")
+    if not np.isfinite(affine).all() or np.isclose(np.linalg.det(affine[:3, :3]), 0, atol=1e-12):
+        raise ValueError(f"{file}: its affine {np.round(affine, 4).tolist()} places the voxels nowhere.")
+    _warn_of_sizes(file, image.header, affine)
+    return image
+
+
+def _warn_of_sizes(file: str, header: Any, affine: np.ndarray) -> None:
+    sizes, said = np.linalg.norm(affine[:3, :3], axis=0), np.asarray(header["pixdim"][1:4], dtype=float)
+    rank = min(len(header.get_data_shape()), 3)
+    if int(header["sform_code"]) and not np.allclose(sizes[:rank], np.abs(said[:rank]), rtol=1e-3, atol=1e-4):
+        logger.warning(
+            "%s: the sform's voxels are %s, pixdim says %s; the sform is kept.", file, _times(sizes), _times(said)
+        )
+
+
+def _times(sizes: np.ndarray) -> str:
+    return " x ".join(f"{size:.4g}" for size in sizes)
+
+
+def _units(image: Any) -> str:
+    try:
+        return str(image.header.get_xyzt_units()[0])
+    except KeyError:  # a code that no standard defines
+        return "unknown"

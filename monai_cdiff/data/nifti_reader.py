@@ -63,7 +63,7 @@ class NiftiReader(NibabelReader):
         if len(self.filenames) != 1:
             raise ValueError(f"{len(self.filenames)} NIfTI files, {self.filenames[0]} first; give one.")
         file = self.filenames[0]
-        image = _open(file)
+        image = _open(os.fspath(file))
         try:
             array, metadata = super().get_data(image)
         except Exception as error:  # nibabel and zlib raise many kinds on damaged files

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from .datalist import check_unseen, make_datalist, summarize_datalist, write_datalist
 from .derivation import Derivation
+from .dicom_derived import check_writable, write_derived
 from .dicom_reader import DicomSeriesReader
 from .dicom_record import DicomSelectionError, SourceRecord
-from .dicom_series import DicomError, SeriesInfo, read_series, scan_series, select_series
+from .dicom_series import DicomError, SeriesInfo, read_series, scan_series, select_series, series_problems, source_record
 from .inputs import list_inputs, output_name, output_stem
 from .items import ItemDataset, spacing_range
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
@@ -28,6 +29,7 @@ __all__ = [
     "SourceRecord",
     "check_nifti",
     "check_unseen",
+    "check_writable",
     "ignore_interrupt",
     "list_inputs",
     "make_datalist",
@@ -37,7 +39,10 @@ __all__ = [
     "read_series",
     "scan_series",
     "select_series",
+    "series_problems",
+    "source_record",
     "spacing_range",
     "summarize_datalist",
     "write_datalist",
+    "write_derived",
 ]

@@ -11,13 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .dicom_record import DicomError
+
 __all__ = ["DicomError", "affine_ras", "plane_of", "slice_normal", "sort_slices"]
 
 PLANES = ("sagittal", "coronal", "axial")  # by the axis nearest to the slice normal: x, y, z
-
-
-class DicomError(ValueError):
-    """A DICOM series that cannot be read as one regular volume; the message says which rule it breaks."""
 
 
 def slice_normal(orientation: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 __all__ = ["DicomError", "DicomFileError", "DicomGeometryError", "DicomSelectionError", "SourceRecord"]
 
@@ -77,5 +78,5 @@ class SourceRecord:
             raise ValueError(f"dicom_source={str(text)[:60]!r} is no record of a DICOM source: {error}") from error
 
 
-def _tuples(value: object) -> object:
+def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

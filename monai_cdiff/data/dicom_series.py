@@ -18,8 +18,19 @@ import numpy as np
 from ..utils import check_option
 from .dicom_geometry import PLANES, DicomError, affine_ras, plane_of, slice_normal, sort_slices
 from .dicom_header import SeriesIdentity, SliceHeader, read_header, read_slice
+from .dicom_record import SourceRecord
 
-__all__ = ["DicomError", "SeriesInfo", "list_files", "matching_series", "read_series", "scan_series", "select_series"]
+__all__ = [
+    "DicomError",
+    "SeriesInfo",
+    "list_files",
+    "matching_series",
+    "read_series",
+    "scan_series",
+    "select_series",
+    "series_problems",
+    "source_record",
+]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
@@ -163,6 +174,50 @@ def read_series(source: SeriesInfo | PathLike | Iterable[PathLike]) -> tuple[np.
         DicomError: if a file cannot be read, or the files are not one regular stack of single-channel slices.
         FileNotFoundError: if a file does not exist.
     """
+    headers, affine = _stack(source)
+    x, y, z = (float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
+    info = dataclasses.replace(_summary(headers), spacing_mm=(x, y, z))
+    return _read_volume(headers), affine, info
+
+
+def source_record(source: SeriesInfo | PathLike | Iterable[PathLike]) -> SourceRecord:
+    """What writing a derived series needs to know of a series, by its headers alone.
+
+    Args:
+        source: as for :py:func:`read_series`.
+
+    Raises:
+        DicomError: as :py:func:`read_series`, unless it is the pixels that are wrong.
+        FileNotFoundError: if a file does not exist.
+    """
+    headers, affine = _stack(source)
+    first = headers[0]
+    x, y, z = (float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
+    return SourceRecord(
+        series_uid=first.series.series_uid,
+        number=first.series.number,
+        modality=first.series.modality,
+        shape=(*first.size, len(headers)),
+        spacing_mm=(x, y, z),
+        files=tuple(header.file for header in headers),
+        frames=(1,) * len(headers),
+        positions=tuple(header.position or () for header in headers),
+        orientation=first.orientation or (),
+        photometric=first.photometric,
+    )
+
+
+def series_problems(info: SeriesInfo) -> list[str]:
+    """Why :py:func:`read_series` would refuse a series, by its headers alone; empty if it would not."""
+    try:
+        _stack(info)
+    except DicomError as error:
+        return [str(error)]
+    return []
+
+
+def _stack(source: SeriesInfo | PathLike | Iterable[PathLike]) -> tuple[list[SliceHeader], np.ndarray]:
+    """The headers of one regular stack, in slice order, and its affine to RAS."""
     headers = [_require_header(file) for file in _files_of(source)]
     if not headers:
         raise DicomError("source holds no file; at least one slice is needed.")
@@ -173,10 +228,8 @@ def read_series(source: SeriesInfo | PathLike | Iterable[PathLike]) -> tuple[np.
     headers = [headers[i] for i in order]
     if step is None:
         step = slice_normal(orientation) * _single_step(headers[0])
-    affine = affine_ras(positions[order[0]], orientation, np.array(headers[0].pixel_spacing, dtype=float), step)
-    x, y, z = (float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
-    info = dataclasses.replace(_summary(headers), spacing_mm=(x, y, z))
-    return _read_volume(headers), affine, info
+    spacing = np.array(headers[0].pixel_spacing, dtype=float)
+    return headers, affine_ras(positions[order[0]], orientation, spacing, step)
 
 
 def _files_of(source: SeriesInfo | PathLike | Iterable[PathLike]) -> list[str]:

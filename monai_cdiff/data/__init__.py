@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from .datalist import check_unseen, make_datalist, summarize_datalist, write_datalist
+from .derivation import Derivation
+from .dicom_derived import check_writable, write_derived
 from .dicom_reader import DicomSeriesReader
-from .dicom_series import DicomError, SeriesInfo, read_series, scan_series, select_series
+from .dicom_record import DicomError, DicomFileError, DicomGeometryError, DicomSelectionError, SourceRecord
+from .dicom_series import SeriesInfo, read_series, scan_series, select_series, series_problems, source_record
 from .inputs import list_inputs, output_name
 from .items import ItemDataset, spacing_range
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
@@ -13,7 +16,11 @@ from .nifti_writer import NiftiWriter
 from .sample import prepare_sample_data
 
 __all__ = [
+    "Derivation",
     "DicomError",
+    "DicomFileError",
+    "DicomGeometryError",
+    "DicomSelectionError",
     "DicomSeriesReader",
     "ItemDataset",
     "IterationSampler",
@@ -21,7 +28,9 @@ __all__ = [
     "NiftiReader",
     "NiftiWriter",
     "SeriesInfo",
+    "SourceRecord",
     "check_unseen",
+    "check_writable",
     "ignore_interrupt",
     "list_inputs",
     "make_datalist",
@@ -30,7 +39,10 @@ __all__ = [
     "read_series",
     "scan_series",
     "select_series",
+    "series_problems",
+    "source_record",
     "spacing_range",
     "summarize_datalist",
     "write_datalist",
+    "write_derived",
 ]

@@ -16,16 +16,10 @@ def amp_dtype(device: torch.device | str) -> torch.dtype:
     return torch.bfloat16
 
 
-def amp_by_default(device: torch.device | str, spatial_dims: int = 2) -> bool:
-    """Whether mixed precision pays: on any GPU, and for 2-D networks on CPUs with bfloat16 instructions.
-
-    Not for 3-D ones on a CPU: there torch 2.14 leaves voxels of a bfloat16 convolution with stride 2 unwritten where
-    one slice remains of two, and whatever lay in memory goes on as the result.
-    """
+def amp_by_default(device: torch.device | str) -> bool:
+    """Whether mixed precision pays: on any GPU, and on CPUs with bfloat16 instructions."""
     if torch.device(device).type != "cpu":
         return True
-    if spatial_dims == 3:
-        return False
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return probe is not None and bool(probe())
 

@@ -50,9 +50,3 @@ def test_flag_refuses_what_only_looks_like_one() -> None:
 def test_finite_counts() -> None:
     with pytest.raises(ValueError, match="image holds 2 NaN or infinite values of 3"):
         check_finite("image", torch.tensor([1.0, float("nan"), float("inf")]))
-
-
-def test_no_half_precision_for_volumes_on_a_cpu():
-    from monai_cdiff.utils import amp_by_default
-
-    assert amp_by_default("cpu", spatial_dims=3) is False and amp_by_default("cuda", spatial_dims=3) is True

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ...utils import check_integer, check_number, check_option
-from ..blocks import ResidualBlock, SelfAttentionBlock, TimestepEmbedding, expand_timesteps
+from ..blocks import ResidualBlock, SelfAttentionBlock, TimestepEmbedding, expand_timesteps, halve
 
 __all__ = ["UNET_SIZES", "ConditionalUNet", "UNetSize"]
 
@@ -261,7 +261,7 @@ class ConditionalUNet(nn.Module):
         h = self.conv_in(pixelunshuffle(self._pad(x), self.spatial_dims, self.config.space_to_depth))
         skips = []
         for level, stages in enumerate(self.encoder):
-            h = self.downsamples[level - 1](h) if level else h
+            h = halve(self.downsamples[level - 1], h) if level else h
             skips.append(h)
             for stage in cast(nn.ModuleList, stages):
                 h = self._run(stage, h, embedding)

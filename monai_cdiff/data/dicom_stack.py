@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -199,7 +200,8 @@ def _two_at_one_place(first: SliceHeader, second: SliceHeader, count: int) -> st
     if differing:
         name, _, value = differing[0]
         listed = "; ".join(told for _, told, _ in differing[:6])
-        hint = f"They differ in {listed}. Choose by select={{{name!r}: {value!r}}} (--select {name}={value})."
+        quoted = shlex.quote(f"{name}={value}")
+        hint = f"They differ in {listed}. Choose by select={{{name!r}: {value!r}}} (--select {quoted})."
     return (
         f"{first.file} and {second.file} lie at one position, {first.position} mm, with different pixels: among "
         f"{count} slices there are several volumes (b-values, echoes, time points). {hint}"

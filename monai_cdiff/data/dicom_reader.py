@@ -15,6 +15,7 @@ from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 from ..utils import check_option
 from .dicom_geometry import ON_GAP
 from .dicom_record import DicomSelectionError, SourceRecord
+from .dicom_select import check_select
 from .dicom_series import matching_series, read_series
 
 __all__ = ["DicomSeriesReader"]
@@ -54,6 +55,7 @@ class DicomSeriesReader(ImageReader):
     ) -> None:
         matching_series([], series, plane)  # a wrong word fails here, before any file is looked for
         check_option("on_gap", on_gap, ON_GAP)
+        check_select(select or {})
         self.choice: dict[str, Any] = dict(
             series=series, plane=plane, series_uid=series_uid, select=select, on_gap=on_gap
         )

@@ -15,11 +15,11 @@ from .dicom_multiframe import FrameGroups
 from .dicom_record import DicomFileError, DicomGeometryError, DicomSelectionError
 from .dicom_values import SliceReader
 
-__all__ = ["differing_elements", "in_plane", "same_pixels", "selected"]
+__all__ = ["check_select", "differing_elements", "in_plane", "same_pixels", "selected"]
 
-# What most often tells the volumes of one series apart, best first; 0019100c is the b-value of Siemens.
+# What most often tells the volumes of one series apart, best first; 0019100c and 00431039 are b-values of Siemens, GE.
 _TELLING = (
-    "DiffusionBValue 0019100c SequenceName EchoTime EffectiveEchoTime EchoNumbers ImageType FrameType "
+    "DiffusionBValue 0019100c 00431039 SequenceName EchoTime EffectiveEchoTime EchoNumbers ImageType FrameType "
     "TemporalPositionIdentifier TemporalPositionIndex DiffusionGradientOrientation InversionTime FlipAngle TriggerTime "
     "NominalCardiacTriggerDelayTime ConvolutionKernel KVP AcquisitionNumber AcquisitionTime FrameAcquisitionDateTime "
     "ContentTime"
@@ -44,12 +44,24 @@ def in_plane(headers: Sequence[SliceHeader], plane: str | None) -> list[SliceHea
     return kept
 
 
+def check_select(select: Any) -> dict[str, int]:
+    """The tags of the elements to select by.
+
+    Raises:
+        ValueError: if ``select`` is no mapping or names an unknown element.
+    """
+    if not isinstance(select, Mapping):
+        raise ValueError(f"select={select!r} must map elements to values, for example {{'EchoTime': 90}}.")
+    return {name: _tag(name) for name in select}
+
+
 def selected(headers: Sequence[SliceHeader], select: Mapping[str, Any] | None) -> list[SliceHeader]:
     """The slices whose elements have the given values.
 
     Args:
         headers: of one series.
-        select: keyword (or eight hexadecimal digits) of an element, and the value that it, or one of its values, has.
+        select: keyword (or eight hexadecimal digits) of an element, and the value that it, or one of its values, has;
+            or all of its values, with backslashes between them.
 
     Raises:
         DicomSelectionError: if none is left; the message lists the values there are.
@@ -58,13 +70,11 @@ def selected(headers: Sequence[SliceHeader], select: Mapping[str, Any] | None) -
     kept = list(headers)
     if not select:
         return kept
-    if not isinstance(select, Mapping):
-        raise ValueError(f"select={select!r} must map elements to values, for example {{'EchoTime': 90}}.")
-    tags = {name: _tag(name) for name in select}
+    tags = check_select(select)
     datasets: dict[str, Any] = {}
     for name, wanted in select.items():
         values = [_values(header, tags[name], datasets) for header in kept]
-        left = [header for header, own in zip(kept, values) if any(_equal(value, wanted) for value in own)]
+        left = [header for header, own in zip(kept, values) if _has(own, wanted)]
         if not left:
             there = Counter(_text(own) for own in values)
             listed = ", ".join(f"{value} ({count} slices)" for value, count in list(there.items())[:20])
@@ -83,13 +93,19 @@ def same_pixels(first: SliceHeader, second: SliceHeader) -> bool:
     return bool(np.array_equal(images[0], images[1]))
 
 
-def differing_elements(first: SliceHeader, second: SliceHeader) -> list[str]:
-    """What tells two slices at one place apart, best first, each as ``name: value and value``."""
-    texts = [_all_elements(header) for header in (first, second)]
-    names = [name for name in {**texts[0], **texts[1]} if texts[0].get(name) != texts[1].get(name)]
+def differing_elements(first: SliceHeader, second: SliceHeader) -> list[tuple[str, str, str]]:
+    """What tells two slices at one place apart, best first: its name, what to say of it, a value to choose one by."""
+    ours, theirs = (_all_elements(header) for header in (first, second))
+    names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
     telling = [name for name in _TELLING if name in names]
     rest = [name for name in names if name not in telling and name not in _COUNTING]
-    return [f"{name}: {texts[0].get(name, 'absent')} and {texts[1].get(name, 'absent')}" for name in telling or rest]
+    found = []
+    for name in telling or rest:
+        pair = [values.get(name, ["absent"]) for values in (ours, theirs)]
+        one, other = pair if name in ours else pair[::-1]
+        choice = next((value for value in one if not _has(other, value)), _joined(one))
+        found.append((name, f"{name}: {_text(pair[0])} and {_text(pair[1])}", str(choice)))
+    return found
 
 
 def _tag(name: str) -> int:
@@ -111,41 +127,50 @@ def _values(header: SliceHeader, tag: int, datasets: dict[str, Any]) -> list[Any
     dataset = datasets[header.file]
     try:
         element = dataset.get(tag)
-        if element is None and header.frames > 1:
+        if element is None:
             element = next((e for e in FrameGroups(dataset).elements(header.frame) if int(e.tag) == tag), None)
         value: Any = None if element is None else element.value
     except Exception as error:  # pydicom converts an element when it is asked for, and raises many kinds
         raise DicomFileError(f"{header.file}: element {tag:08x} cannot be read: {error}.") from error
+    return _listed(value)
+
+
+def _listed(value: Any) -> list[Any]:
+    """The values of an element; those of an unknown representation as text."""
     if isinstance(value, bytes):
-        value = value.rstrip(b"\0 ").decode("ascii", "replace")
+        return list(value.rstrip(b"\0 ").decode("ascii", "replace").split("\\"))
     return list(value) if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue" else [value]
+
+
+def _has(values: Sequence[Any], wanted: Any) -> bool:
+    return any(_equal(value, wanted) for value in values) or _joined(values) == str(wanted).strip()
+
+
+def _joined(values: Sequence[Any]) -> str:
+    return "\\".join(str(value).strip() for value in values)
 
 
 def _equal(value: Any, wanted: Any) -> bool:
     try:
-        return bool(np.isclose(float(value), float(wanted), rtol=1e-6))
+        # as close as float32 holds a number: half a second must not join two acquisition times
+        return bool(np.isclose(float(value), float(wanted), rtol=1e-7, atol=0))
     except (TypeError, ValueError):
         return str(value).strip() == str(wanted).strip()
 
 
 def _text(values: Sequence[Any]) -> str:
-    text = "\\".join(str(value) for value in values)
+    text = _joined(values)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
-def _all_elements(header: SliceHeader) -> dict[str, str]:
+def _all_elements(header: SliceHeader) -> dict[str, list[Any]]:
     dataset = open_dataset(header.file)
-    found: dict[str, str] = {}
+    found: dict[str, list[Any]] = {}
     try:
         own = FrameGroups(dataset).elements(header.frame) if header.frames > 1 else iter(dataset)
         for element in own:
-            if element.VR in ("UI", "SQ", "OB", "OW", "OF", "OD", "DA"):
-                continue
-            name = element.keyword or f"{int(element.tag):08x}"
-            value = element.value
-            value = value.rstrip(b"\0 ").decode("ascii", "replace") if isinstance(value, bytes) else value
-            many = list(value) if type(value).__name__ == "MultiValue" else [value]
-            found.setdefault(name, _text(many))
+            if element.VR not in ("UI", "SQ", "OB", "OW", "OF", "OD", "DA"):
+                found.setdefault(element.keyword or f"{int(element.tag):08x}", _listed(element.value))
     except Exception as error:  # as above
         raise DicomGeometryError(f"{header.file}: several slices at one place, and the header is damaged.") from error
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -195,13 +196,12 @@ def _without_copies(headers: Sequence[SliceHeader]) -> list[SliceHeader]:
 
 def _two_at_one_place(first: SliceHeader, second: SliceHeader, count: int) -> str:
     differing = differing_elements(first, second)
-    name, _, values = differing[0].partition(": ") if differing else ("", "", "")
-    hint = (
-        f"They differ in {'; '.join(differing[:6])}. Choose by select={{'{name}': '{values.split(' and ')[0]}'}} "
-        f"(--select {name}={values.split(' and ')[0]})."
-        if differing
-        else "Their headers differ in nothing but numbers of instances: give the files of one volume."
-    )
+    hint = "Their headers differ in nothing but numbers of instances: give the files of one volume."
+    if differing:
+        name, _, value = differing[0]
+        listed = "; ".join(told for _, told, _ in differing[:6])
+        quoted = shlex.quote(f"{name}={value}")
+        hint = f"They differ in {listed}. Choose by select={{{name!r}: {value!r}}} (--select {quoted})."
     return (
         f"{first.file} and {second.file} lie at one position, {first.position} mm, with different pixels: among "
         f"{count} slices there are several volumes (b-values, echoes, time points). {hint}"

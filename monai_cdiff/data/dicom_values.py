@@ -72,8 +72,9 @@ def _padding(dataset: Any, stored: np.ndarray) -> np.ndarray | None:
         return None
     high = numbers(dataset, "PixelPaddingRangeLimit", 1) or low
     signed = stored.dtype.kind == "i"
-    # implicit VR and careless writers leave the sign to the reader
-    first, last = sorted(v[0] - 65536 if signed and v[0] > 32767 else v[0] for v in (low, high))
+    # Implicit VR and careless writers leave the sign of these 16 bits to the reader.
+    bits = [int(value[0]) % 65536 for value in (low, high)]
+    first, last = sorted(value - 65536 if signed and value > 32767 else value for value in bits)
     padded: np.ndarray = (stored >= first) & (stored <= last)
     return padded if padded.any() else None
 

@@ -216,7 +216,8 @@ def _not_padding(reference: NdarrayOrTensor, tensor: torch.Tensor) -> torch.Tens
         return True
     padding = json.loads(text)
     low, high = padding["valid_range"]  # interpolation blends padding into values that no voxel had
-    return (tensor >= low) & (tensor <= high) & ~torch.isin(tensor, torch.tensor(padding["values"], dtype=tensor.dtype))
+    values = torch.tensor(padding["values"], dtype=tensor.dtype, device=tensor.device)
+    return (tensor >= low) & (tensor <= high) & ~torch.isin(tensor, values)
 
 
 class _Mapping(NamedTuple):

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from .datalist import check_unseen, make_datalist, summarize_datalist, write_datalist
+from .derivation import Derivation
+from .dicom_derived import check_writable, write_derived
 from .dicom_reader import DicomSeriesReader
-from .dicom_series import DicomError, SeriesInfo, read_series, scan_series, select_series
-from .inputs import list_inputs, output_name
+from .dicom_record import DicomSelectionError, SourceRecord
+from .dicom_series import DicomError, SeriesInfo, read_series, scan_series, select_series, series_problems, source_record
+from .inputs import list_inputs, output_name, output_stem
 from .items import ItemDataset, spacing_range
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
-from .nifti_reader import NiftiReader
+from .nifti_reader import NiftiReader, check_nifti
 from .nifti_writer import NiftiWriter
 from .sample import prepare_sample_data
 
 __all__ = [
+    "Derivation",
     "DicomError",
+    "DicomSelectionError",
     "DicomSeriesReader",
     "ItemDataset",
     "IterationSampler",
@@ -21,16 +26,23 @@ __all__ = [
     "NiftiReader",
     "NiftiWriter",
     "SeriesInfo",
+    "SourceRecord",
+    "check_nifti",
     "check_unseen",
+    "check_writable",
     "ignore_interrupt",
     "list_inputs",
     "make_datalist",
     "output_name",
+    "output_stem",
     "prepare_sample_data",
     "read_series",
     "scan_series",
     "select_series",
+    "series_problems",
+    "source_record",
     "spacing_range",
     "summarize_datalist",
     "write_datalist",
+    "write_derived",
 ]

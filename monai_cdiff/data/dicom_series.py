@@ -28,6 +28,7 @@ __all__ = [
     "read_series",
     "scan_series",
     "select_series",
+    "series_problems",
     "source_record",
 ]
 
@@ -204,6 +205,15 @@ def source_record(source: SeriesInfo | PathLike | Iterable[PathLike]) -> SourceR
         orientation=first.orientation or (),
         photometric=first.photometric,
     )
+
+
+def series_problems(info: SeriesInfo) -> list[str]:
+    """Why :py:func:`read_series` would refuse a series, by its headers alone; empty if it would not."""
+    try:
+        _stack(info)
+    except DicomError as error:
+        return [str(error)]
+    return []
 
 
 def _stack(source: SeriesInfo | PathLike | Iterable[PathLike]) -> tuple[list[SliceHeader], np.ndarray]:

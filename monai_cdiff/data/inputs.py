@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .dicom_series import scan_series
-from .patient_folders import dicom_item, find_items, is_nifti, stem
+from .dicom_record import DicomSelectionError
+from .dicom_series import SeriesInfo, list_files, matching_series, scan_series
+from .patient_folders import is_nifti, stem
 
-__all__ = ["list_inputs", "output_name"]
+__all__ = ["list_inputs", "output_name", "output_stem"]
+
+# Each file of such a series is an image of its own.
+_PROJECTIONS = ("CR", "DX", "IO", "MG", "PX", "RF", "XA")
+
+logger = logging.getLogger(__name__)
 
 
-def list_inputs(input_dir: str | os.PathLike[str], series: str | None = None, plane: str | None = None) -> list[dict]:
-    """The images to restore: of a folder of patient folders, of one folder, or of one file.
+def list_inputs(
+    input_dir: str | os.PathLike[str], series: str | int | None = None, plane: str | None = None
+) -> list[dict[str, Any]]:
+    """The images to restore in a file, or in a folder and all folders below it.
+
+    Of each DICOM study one series is taken, the one that matches; a study without a match is passed over where another
+    has one. Each file of an X-ray series is an item, every other series is one item.
 
     Args:
-        input_dir: a folder of patient folders, a folder of NIfTI files, the folder of one DICOM series, or a file.
-        series: which DICOM series, as a pattern of the description with ``*`` and ``?`` ("t2*"); None takes any.
+        input_dir: a file, or a folder of files, of series, of studies or of patients; or a DICOMDIR, for its folder.
+        series: which DICOM series: a pattern of the description with ``*`` and ``?`` ("t2*"), the series number, or
+            the SeriesInstanceUID; None takes any.
         plane: which DICOM series, by its plane: "axial", "coronal" or "sagittal"; None takes any.
 
     Returns:
         Items ``{"image": path or DICOM files, "subject": key}``.
 
     Raises:
+        DicomSelectionError: if not exactly one series of a study matches; the message lists those there are.
         FileNotFoundError: if there is no such folder or file.
-        ValueError: if ``input_dir`` is not given, holds no image, or a patient folder is ambiguous.
+        ValueError: if ``input_dir`` is not given, holds no image, or holds NIfTI and DICOM in one folder.
 
     Example:
         >>> list_inputs("/data/prostate", series="t2*", plane="axial")  # doctest: +SKIP
@@ -37,25 +51,85 @@ def list_inputs(input_dir: str | os.PathLike[str], series: str | None = None, pl
     path = Path(input_dir).expanduser().absolute()
     if not path.exists():
         raise FileNotFoundError(f"input_dir={str(path)!r} does not exist.")
-    if path.is_file() and is_nifti(str(path)):
-        return [{"image": str(path), "subject": stem(str(path))}]
-    loose = [path] if path.is_file() else [entry for entry in path.iterdir() if entry.is_file()]
-    found = scan_series([entry for entry in loose if not is_nifti(str(entry)) and not entry.name.startswith(".")])
-    if found:
-        return [dicom_item(found, str(path), series, plane)]
-    if path.is_file():
-        raise ValueError(f"input_dir={str(path)!r} is neither NIfTI nor DICOM.")
-    return find_items(path, series, plane)
+    files = list_files(path.parent if path.name == "DICOMDIR" else path)
+    nifti = [file for file in files if is_nifti(file)]
+    found = scan_series([file for file in files if not is_nifti(file)])
+    both = {os.path.dirname(file) for file in nifti} & {os.path.dirname(f) for info in found for f in info.files}
+    if both:
+        raise ValueError(f"{min(both)}: holds both NIfTI and DICOM; give the file or series to restore alone.")
+    items: list[dict[str, Any]] = [{"image": file, "subject": stem(file)} for file in nifti]
+    items += _dicom_items(found, str(path), series, plane)
+    if not items:
+        kind = "is neither NIfTI nor DICOM" if path.is_file() else "holds no images, neither NIfTI nor DICOM"
+        raise ValueError(f"input_dir={str(path)!r} {kind}.")
+    return items
+
+
+def _dicom_items(
+    found: Sequence[SeriesInfo], where: str, series: str | int | None, plane: str | None
+) -> list[dict[str, Any]]:
+    studies: dict[tuple[str | None, str], list[SeriesInfo]] = {}
+    for info in found:
+        studies.setdefault((info.patient_id, info.study_uid), []).append(info)
+    matching = [matches for study in studies.values() if (matches := _matching(study, series, plane))]
+    if not matching and found:
+        raise DicomSelectionError(_selection(where, "no series matches", found, series, plane))
+    if len(matching) < len(studies):
+        logger.warning("%s: %d studies have no matching series.", where, len(studies) - len(matching))
+    items: list[dict[str, Any]] = []
+    for matches in matching:
+        if len(matches) > 1:
+            raise DicomSelectionError(_selection(where, "several series match", matches, series, plane))
+        info, files = matches[0], sorted(matches[0].files)
+        flat = info.modality in _PROJECTIONS or info.plane is None
+        digest = hashlib.blake2b(str(info.patient_id or info.study_uid).encode(), digest_size=4).hexdigest()
+        images = [[file] for file in files] if flat else [files]
+        items += [{"image": image, "subject": f"sub-{digest}"} for image in images]
+    return sorted(items, key=lambda item: str(item["image"][0]))
+
+
+def _matching(study: Sequence[SeriesInfo], series: str | int | None, plane: str | None) -> list[SeriesInfo]:
+    text = None if series is None else str(series).strip()
+    named = [info for info in study if text is not None and text in (info.series_uid, str(info.number))]
+    return matching_series(named, None, plane) if named else matching_series(study, text, plane)
+
+
+def _selection(
+    where: str, what: str, listed: Sequence[SeriesInfo], series: str | int | None, plane: str | None
+) -> str:
+    lines = "\n".join(f"  {info}  UID {info.series_uid}" for info in listed)
+    return (
+        f"{where}: {what} series={series!r}, plane={plane!r}; exactly one of a study must. There are:\n{lines}\n"
+        'Choose by number or UID (--series 5), description (--series "t2*") or plane (--plane axial).'
+    )
+
+
+def output_stem(file: str, series_uid: str | None = None, series_number: Any = None, flat: bool = False) -> str:
+    """What the restored image of a file is called, less the ending.
+
+    A NIfTI file keeps its name. A series gets its number and a hash of its UID: a UID itself would be cut at its last
+    dot. An X-ray, one of several in its series, hashes the name of its file as well.
+
+    Args:
+        file: the (first) file of the image.
+        series_uid: SeriesInstanceUID of a DICOM image.
+        series_number: SeriesNumber of a DICOM image.
+        flat: whether it is an X-ray.
+
+    Example:
+        >>> output_stem("/data/knee.nii.gz"), output_stem("/data/1.dcm", "1.2.3", 5)
+        ('knee', 'series-5-27a1303c')
+    """
+    if not series_uid:
+        return stem(file)
+    key = f"{series_uid}/{os.path.basename(file)}" if flat else series_uid
+    return f"series-{series_number}-{hashlib.blake2b(key.encode(), digest_size=4).hexdigest()}"
 
 
 def output_name(metadata: Mapping[str, Any], saver: Any) -> dict[str, Any]:
-    """``output_name_formatter`` of MONAI's ``SaveImage``: a NIfTI file keeps its name, a series gets a short one.
-
-    The name of a series is its number and a hash of its UID: a UID itself would be cut at its last dot.
-    """
+    """``output_name_formatter`` of MONAI's ``SaveImage``: names as :py:func:`output_stem` makes them."""
     source = str(metadata.get("filename_or_obj", saver._data_index))
     uid = metadata.get("series_uid")
     if uid:
-        digest = hashlib.blake2b(str(uid).encode(), digest_size=4).hexdigest()
-        source = os.path.join(os.path.dirname(source), f"series-{metadata['series_number']}-{digest}")
+        source = os.path.join(os.path.dirname(source), output_stem(source, str(uid), metadata["series_number"]))
     return {"subject": source, "idx": metadata.get("patch_index")}

@@ -14,7 +14,7 @@ from monai.utils import ensure_tuple
 
 from .patient_folders import is_nifti
 
-__all__ = ["NiftiReader"]
+__all__ = ["NiftiReader", "check_nifti"]
 
 _AXES = {3: "time", 4: "vector components"}
 
@@ -61,9 +61,10 @@ class NiftiReader(NibabelReader):
         """
         self.filenames = ensure_tuple(img)
         if len(self.filenames) != 1:
-            raise ValueError(f"{len(self.filenames)} NIfTI files, {self.filenames[0]} first; give one.")
-        file = self.filenames[0]
-        image = _open(os.fspath(file))
+            raise ValueError(f"{len(self.filenames)} NIfTI files, {self.filenames[0]} the first; give one.")
+        file = os.fspath(self.filenames[0])
+        image = check_nifti(file)
+        _warn_of_sizes(file, image)
         try:
             array, metadata = super().get_data(image)
         except Exception as error:  # nibabel and zlib raise many kinds on damaged files
@@ -71,7 +72,16 @@ class NiftiReader(NibabelReader):
         return array, {**metadata, "space_units": _units(image), "dicom_source": "", "padding": "none"}
 
 
-def _open(file: str) -> Any:
+def check_nifti(file: str) -> Any:
+    """Refuse a file that could not be read, by its header.
+
+    Returns:
+        nibabel's image, its voxels not read yet.
+
+    Raises:
+        FileNotFoundError: if the file does not exist.
+        ValueError: as :py:meth:`NiftiReader.get_data`.
+    """
     import nibabel
 
     if not os.path.isfile(file):
@@ -94,14 +104,13 @@ def _open(file: str) -> Any:
         raise ValueError(f"{file}: holds {kind}; allowed are real numbers, integer or floating.")
     if not np.isfinite(affine).all() or np.isclose(np.linalg.det(affine[:3, :3]), 0, atol=1e-12):
         raise ValueError(f"{file}: its affine {np.round(affine, 4).tolist()} places the voxels nowhere.")
-    _warn_of_sizes(file, image.header, affine)
     return image
 
 
-def _warn_of_sizes(file: str, header: Any, affine: np.ndarray) -> None:
-    sizes, said = np.linalg.norm(affine[:3, :3], axis=0), np.asarray(header["pixdim"][1:4], dtype=float)
-    rank = min(len(header.get_data_shape()), 3)
-    if int(header["sform_code"]) and not np.allclose(sizes[:rank], np.abs(said[:rank]), rtol=1e-3, atol=1e-4):
+def _warn_of_sizes(file: str, image: Any) -> None:
+    sizes, said = np.linalg.norm(image.affine[:3, :3], axis=0), np.asarray(image.header["pixdim"][1:4], dtype=float)
+    rank = min(len(image.shape), 3)
+    if int(image.header["sform_code"]) and not np.allclose(sizes[:rank], np.abs(said[:rank]), rtol=1e-3, atol=1e-4):
         logger.warning(
             "%s: the sform's voxels are %s, pixdim says %s; the sform is kept.", file, _times(sizes), _times(said)
         )

@@ -26,6 +26,7 @@ from .intensity import (
     UnscaleIntensityPatientwised,
     UnscaleIntensityPatientwiseDict,
 )
+from .io import SaveLikeInputD, SaveLikeInputd, SaveLikeInputDict, check_outputs, list_outputs
 
 __all__ = [
     "DownsampleUpsample",
@@ -36,6 +37,9 @@ __all__ = [
     "RandDownsampleUpsampleD",
     "RandDownsampleUpsampleDict",
     "RandDownsampleUpsampled",
+    "SaveLikeInputD",
+    "SaveLikeInputDict",
+    "SaveLikeInputd",
     "ScaleIntensityPatientwise",
     "ScaleIntensityPatientwiseD",
     "ScaleIntensityPatientwiseDict",
@@ -48,4 +52,6 @@ __all__ = [
     "UpsampleInPlaneD",
     "UpsampleInPlaneDict",
     "UpsampleInPlaned",
+    "check_outputs",
+    "list_outputs",
 ]

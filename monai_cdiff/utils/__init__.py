@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from .bundle import check_overrides, default_device, find_bundle_root, join_processes, log_choices, show_root_cause
+from .bundle import (
+    bundle_version,
+    check_overrides,
+    default_device,
+    find_bundle_root,
+    join_processes,
+    log_choices,
+    root_cause,
+    show_root_cause,
+)
 from .checks import check_finite, check_flag, check_integer, check_number, check_option
 from .enums import ConditioningMode, DownsampleDomain, PredictionType, Target
 from .files import replacing, write_json
@@ -23,6 +32,7 @@ __all__ = [
     "amp_dtype",
     "as_plain",
     "autocast",
+    "bundle_version",
     "check_finite",
     "check_flag",
     "check_integer",
@@ -40,6 +50,7 @@ __all__ = [
     "log_choices",
     "randn",
     "replacing",
+    "root_cause",
     "show_root_cause",
     "tile_borders",
     "tile_layout",

@@ -17,7 +17,16 @@ from typing import Any
 import monai.bundle
 import torch
 
-__all__ = ["check_overrides", "default_device", "find_bundle_root", "join_processes", "log_choices", "show_root_cause"]
+__all__ = [
+    "bundle_version",
+    "check_overrides",
+    "default_device",
+    "find_bundle_root",
+    "join_processes",
+    "log_choices",
+    "root_cause",
+    "show_root_cause",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +114,19 @@ def log_choices(choices: Mapping[str, Any], demonstration: bool = False) -> None
         logger.info(f"    --{name} {value}")
 
 
+def bundle_version(bundle_root: str | os.PathLike[str]) -> str:
+    """Name and version of a bundle, by its ``configs/metadata.json``."""
+    metadata = json.loads(Path(bundle_root, "configs", "metadata.json").read_text(encoding="utf-8"))
+    return f"{metadata['name']} {metadata['version']}"
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The first error that says something: MONAI wraps it into a ``RuntimeError`` for each level of a configuration."""
+    while type(error) is RuntimeError and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def show_root_cause() -> None:
     """From now on end the traceback of an uncaught error with what started it.
 
@@ -117,8 +139,6 @@ def show_root_cause() -> None:
 
 def _show_root_cause(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     sys.__excepthook__(kind, error, traceback)
-    cause = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
+    cause = root_cause(error)
     if cause is not error:
         print(f"\nThe error was: {type(cause).__name__}: {cause}", file=sys.stderr)

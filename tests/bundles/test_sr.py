@@ -164,6 +164,10 @@ def test_a_bridge_by_one_override(patients: Path, tmp_path: Path, run: Callable[
     overrides = {"checkpoint": str(model), "input_dir": str(patients / "patient0"), "output_dir": str(tmp_path / "out")}
     run("run", "inference", **overrides)
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 1
+    with pytest.raises(RuntimeError) as caught:  # nothing is overwritten
+        run("run", "inference", **overrides)
+    assert "t2_sr.nii.gz exists" in str(caught.value.__cause__)
+    overrides["overwrite"] = True
     with pytest.raises(RuntimeError) as caught:
         run("run", "inference", **{**overrides, "sampler___target_": "monai_cdiff.networks.schedulers.DDIMScheduler"})
     assert "kappa" in str(caught.value.__cause__)
@@ -242,6 +246,18 @@ def test_subjects_of_the_training_are_not_scored(
     assert "1 subjects to score were in the training" in str(caught.value.__cause__)
     run("run", "evaluate", output_dir=str(tmp_path), split="training", **overrides)
     assert len(read_metrics(tmp_path)["patients"]) == 1
+
+
+def test_the_overlay_of_uncertainty_writes_two_images(
+    trained: Path, patients: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    checkpoint = str(trained / "checkpoints" / "model.pt")
+    overrides = {"checkpoint": checkpoint, "input_dir": str(patients / "patient0"), "output_dir": str(tmp_path)}
+    run("run", "inference", "uncertainty", num_samples=2, device="cpu", **overrides)
+    mean, std = (nibabel.load(tmp_path / f"t2_{label}.nii.gz").get_fdata() for label in ("sr", "sr-std"))
+    original = nibabel.load(patients / "patient0" / "t2.nii.gz").get_fdata()
+    assert mean.mean() == pytest.approx(original.mean(), rel=0.05)
+    assert mean.shape == std.shape and std.min() >= 0 and 0 < std.mean() < original.std()
 
 
 def test_a_single_file_is_restored_into_the_output_folder(

@@ -1,0 +1,153 @@
+"""``restore``: images in, restored images out, by the inference of a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from .errors import FAILURE, WRONG_INPUT, CommandError
+
+__all__ = ["add_command"]
+
+# Argument of the command -> id of inference.json that it overrides.
+_IDS = {
+    "series": "series",
+    "plane": "plane",
+    "select": "select",
+    "on_gap": "on_gap",
+    "seed": "seed",
+    "steps": "num_inference_steps",
+    "factor": "factor",
+    "mask": "mask",
+    "device": "device",
+    "checkpoint": "checkpoint",
+    "consistent": "consistent",
+    "template": "template",
+    "overwrite": "overwrite",
+}
+_PATHS = ("mask", "checkpoint", "template")
+_DESCRIPTION = """\
+Restore images by the inference of a bundle. DICOM gives a derived DICOM series in the same study, NIfTI gives NIfTI;
+folders are repeated below OUTPUT. Nothing that exists is overwritten unless --overwrite says so, and everything is
+checked before the network runs. Restored detail is inferred, not measured: research only, not for diagnosis."""
+
+
+def add_command(commands: Any) -> None:
+    """Add ``restore`` to the commands of an argument parser."""
+    parser = commands.add_parser(
+        "restore",
+        help="restore DICOM or NIfTI images",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("input", metavar="INPUT", help="DICOM file, series, study or folder of studies; NIfTI file or folder of them")
+    add("output", metavar="OUTPUT", help="folder for what is written")
+    add("--bundle", default="bundles/sr", help="folder of the bundle (default: %(default)s)")
+    add("--series", help='which DICOM series: pattern of its description ("t2*"), its number or its UID')
+    add("--plane", choices=("axial", "coronal", "sagittal"), help="which DICOM series, by its plane")
+    add("--select", metavar="TAG=VALUE", action="append", help="which images of a series; may be repeated")
+    add("--on-gap", choices=("error", "warn", "resample"), help="what to do about missing slices (default: error)")
+    add("--mask", help="mask of what is to be restored, for bundles that take one")
+    add("--template", metavar="SERIES", help="for a NIfTI INPUT: write DICOM, as derived from this series")
+    add("--checkpoint", help="weights (default: the bundle's)")
+    add("--factor", type=float, help="how much finer the grid becomes in each in-plane direction")
+    add("--steps", type=int, help="network calls for a sample")
+    add(
+        "--samples",
+        type=int,
+        help="samples for an image: their average is written, for an even number of pairs with mirrored noise, which "
+        "err least; 1 keeps the texture of one sample (default: the bundle's choice; 8 with --uncertainty)",
+    )
+    add("--uncertainty", action="store_true", help="write the mean of samples, and beside it their standard deviation")
+    add("--consistent", action="store_true", default=None, help="make the result agree with what was measured")
+    add("--seed", type=int, help="seed of the noise (default: 0)")
+    add("--device", help='"cpu", "cuda", "cuda:1" (default: a GPU if there is one)')
+    add("--overwrite", action="store_true", default=None, help="replace outputs that exist")
+    add("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(run=_restore)
+
+
+def _restore(args: argparse.Namespace) -> int:
+    configs = _configs(Path(args.bundle).expanduser().absolute(), args.uncertainty)
+    overrides = _overrides(args, json.loads(configs[0].read_text(encoding="utf-8")), str(configs[0]))
+    _check_device(args.device)
+    _run(configs, {**overrides, "bundle_root": str(configs[0].parent.parent)})
+    return 0
+
+
+def _configs(bundle: Path, uncertainty: bool) -> list[Path]:
+    names = ["inference.json", *(["uncertainty.json"] if uncertainty else [])]
+    files = [bundle / "configs" / name for name in names]
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"--bundle {bundle}: {file} does not exist; give the folder of a bundle.")
+    return files
+
+
+def _overrides(args: argparse.Namespace, config: dict[str, Any], file: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"input_dir": _path(args.input), "output_dir": _path(args.output)}
+    if args.output.lower().endswith((".nii", ".nii.gz", ".dcm")) or os.path.isfile(args.output):
+        raise ValueError(f"OUTPUT={args.output!r} names a file; give a folder.")
+    for name, key in _IDS.items():
+        value = getattr(args, name)
+        if value is None:
+            continue
+        if key not in config:
+            raise ValueError(f"--{name.replace('_', '-')}: this bundle takes none ({file} has no {key!r}).")
+        if isinstance(value, str) and value[:1] in ("$", "@", "%"):
+            raise ValueError(f"--{name}={value!r} begins with {value[0]!r}, which a configuration would evaluate.")
+        found[key] = _path(value) if name in _PATHS else _selection(value) if name == "select" else value
+    if args.samples is not None:
+        if args.samples < 1:
+            raise ValueError(f"--samples={args.samples} must be at least 1.")
+        found["num_samples"] = args.samples
+        if not args.uncertainty:
+            found["output"] = "sample" if args.samples == 1 else "average" if args.samples % 2 else "antithetic"
+    return found
+
+
+def _path(text: str) -> str:
+    return os.path.abspath(os.path.expanduser(text))
+
+
+def _selection(words: list[str]) -> dict[str, str]:
+    pairs = [word.partition("=") for word in words]
+    for word, (tag, _, value) in zip(words, pairs):
+        if not tag or not value:
+            raise ValueError(f"--select {word!r}: give TAG=VALUE, for example EchoTime=90.")
+    return {tag: value for tag, _, value in pairs}
+
+
+def _check_device(device: str | None) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"--device {device}: there is no such device here ({reason}).") from error
+
+
+def _run(configs: list[Path], overrides: dict[str, Any]) -> None:
+    from monai.bundle import ConfigWorkflow
+
+    from ..utils import root_cause
+
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)  # it warns of logging_file=False
+    code = WRONG_INPUT
+    try:
+        files = [str(file) for file in configs]
+        workflow = ConfigWorkflow(config_file=files, workflow_type="infer", logging_file=False, **overrides)
+        workflow.initialize()
+        code = FAILURE  # all that was given has been checked
+        workflow.run()
+        workflow.finalize()
+    except Exception as error:
+        cause = root_cause(error)
+        wrong = isinstance(cause, (ValueError, OSError))
+        raise CommandError(cause, code if wrong else FAILURE) from error

@@ -1,0 +1,203 @@
+"""What came in as DICOM goes out as DICOM, what came in as NIfTI as NIfTI."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import DtypeLike, KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from monai.utils import convert_data_type, ensure_tuple_rep
+
+from ...data import (
+    Derivation,
+    NiftiWriter,
+    SourceRecord,
+    check_nifti,
+    check_writable,
+    output_stem,
+    source_record,
+    write_derived,
+)
+from ...utils import check_flag
+
+__all__ = ["SaveLikeInputD", "SaveLikeInputDict", "SaveLikeInputd", "check_outputs", "list_outputs"]
+
+_MILLIMETRES = {"micron": 1e-3, "meter": 1e3}
+
+
+class SaveLikeInputd(MapTransform):
+    """Write each image in the format that its input came in, into the same folder below ``output_dir``.
+
+    A DICOM series becomes a derived series in its study, in a folder of its own; an X-ray becomes a file; a NIfTI
+    file becomes a NIfTI file. Names are those of :py:func:`monai_cdiff.data.output_stem` with the derivation's label.
+    Nothing that exists is overwritten unless asked for.
+
+    Args:
+        keys: images of one channel in real values, with the metadata of their input.
+        derivation: what was done to the images, one for all keys or one for each; goes into the DICOM header, its
+            label into every name.
+        output_dir: where to write.
+        data_root_dir: folder of the inputs; what lies between it and an input is repeated below ``output_dir``.
+        template: a DICOM series (folder or file) of the same patient: write an image that came in as NIfTI as a
+            series derived from it. For one image.
+        output_dtype: type of the voxels of NIfTI files.
+        overwrite: replace what exists.
+        allow_missing_keys: pass over keys that the data does not have.
+
+    Attributes:
+        written: input (for a volume of DICOM files their folder) and output of each image written.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        derivation: Derivation | Sequence[Derivation],
+        output_dir: str | os.PathLike[str],
+        data_root_dir: str | os.PathLike[str] = "",
+        template: str | os.PathLike[str] | None = None,
+        output_dtype: DtypeLike = np.float32,
+        overwrite: bool = False,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.derivations: tuple[Derivation, ...] = ensure_tuple_rep(derivation, len(self.keys))
+        self.output_dir = Path(output_dir).expanduser().absolute()
+        self.data_root_dir = os.path.abspath(os.path.expanduser(data_root_dir)) if data_root_dir else ""
+        self.template = None if template is None else source_record(template)
+        self.output_dtype = output_dtype
+        self.overwrite = check_flag("overwrite", overwrite)
+        NiftiWriter(output_dtype)  # a wrong type fails here, before any image is restored
+        self.written: list[tuple[str, Path]] = []
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
+        """Write the images at ``keys``; the data passes unchanged.
+
+        Raises:
+            FileExistsError: if the output exists, unless ``overwrite``.
+            ValueError: if an image has no metadata or several channels, or cannot be written.
+        """
+        d = dict(data)
+        for key, derivation in self.key_iterator(d, self.derivations):
+            self._save(str(key), d[key], derivation)
+        return d
+
+    def target(self, file: str, label: str, record: SourceRecord | None = None) -> Path:
+        """Where an image made from an input goes.
+
+        Args:
+            file: the (first) file of the input.
+            label: of the derivation.
+            record: of a DICOM input.
+        """
+        folder = os.path.relpath(os.path.dirname(os.path.abspath(file)), self.data_root_dir or os.path.dirname(file))
+        source = self.template if record is None else record
+        flat = source is not None and len(source.shape) == 2
+        name = output_stem(file, *((record.series_uid, record.number, flat) if record is not None else ()))
+        ending = ".nii.gz" if source is None else ".dcm" if flat else ""
+        inside = "" if folder.startswith(os.pardir) else folder
+        return self.output_dir / inside / f"{name}_{label}{ending}"
+
+    def check(self, file: str, record: SourceRecord | None = None) -> list[Path]:
+        """Refuse, before anything is restored, outputs that could not be written.
+
+        Returns:
+            Where the images go.
+
+        Raises:
+            DicomError: if the source's kind of image cannot be written.
+            FileExistsError: if it is there already, unless ``overwrite``.
+            ValueError: if a template is given for a DICOM input.
+        """
+        if record is not None and self.template is not None:
+            raise ValueError(f"template: {file} is DICOM itself; a template is for NIfTI.")
+        paths = [self.target(file, derivation.label, record) for derivation in self.derivations]
+        for path in paths:
+            if path.exists() and not self.overwrite:
+                raise FileExistsError(f"{path} exists; choose another output folder, or ask for overwrite.")
+        source = self.template if record is None else record
+        if source is not None:
+            check_writable(source)
+        return paths
+
+    def _save(self, key: str, image: torch.Tensor, derivation: Derivation) -> None:
+        meta = image.meta if isinstance(image, MetaTensor) else {}
+        if "filename_or_obj" not in meta:
+            raise ValueError(f"{key} does not know its input; LoadImaged writes filename_or_obj into the metadata.")
+        if image.ndim not in (3, 4) or image.shape[0] != 1:
+            raise ValueError(f"{key} has shape {tuple(image.shape)}; one channel and two or three axes are written.")
+        file, text = str(meta["filename_or_obj"]), str(meta.get("dicom_source") or "")
+        record = SourceRecord.from_json(text) if text else None
+        path, source = self.target(file, derivation.label, record), self.template if record is None else record
+        if source is None:
+            self._write_nifti(image, path)
+        else:
+            array = convert_data_type(image[0], np.ndarray, dtype=np.float32)[0]
+            name = path.name.removesuffix(".dcm")
+            path = write_derived(
+                array, _affine_mm(image), source, path.parent, derivation, name=name, overwrite=self.overwrite
+            )
+        whole = record is not None and len(record.shape) == 3
+        self.written.append((os.path.dirname(file) if whole else file, path))
+
+    def _write_nifti(self, image: Any, path: Path) -> None:
+        writer = NiftiWriter(self.output_dtype, self.overwrite)
+        writer.set_data_array(image, channel_dim=0)
+        writer.set_metadata(image.meta, resample=False)
+        writer.write(path)
+
+
+def check_outputs(
+    saver: SaveLikeInputd,
+    items: Sequence[Mapping[str, Any]],
+    select: Any = None,
+    on_gap: str = "error",
+) -> None:
+    """Refuse, before anything is restored, inputs that cannot be read and outputs that could not be written.
+
+    Images are judged by their headers.
+
+    Args:
+        saver: what will write.
+        items: what :py:func:`monai_cdiff.data.list_inputs` found.
+        select: as for :py:class:`monai_cdiff.data.DicomSeriesReader`.
+        on_gap: as for it.
+
+    Raises:
+        DicomError: if a series cannot be read or written.
+        FileExistsError: if an output exists.
+        ValueError: if two outputs have one name, or a template is given for several inputs.
+    """
+    if len(items) > 1 and saver.template is not None:
+        raise ValueError(f"template: there are {len(items)} inputs; a template is for one.")
+    taken: dict[Path, str] = {}
+    for item in items:
+        image, record = item["image"], None
+        file = image if isinstance(image, str) else image[0]
+        if isinstance(image, str):
+            check_nifti(image)
+        else:
+            record = source_record(image, select=select, on_gap=on_gap)
+        for path in saver.check(file, record):
+            if path in taken:
+                raise ValueError(f"{file} and {taken[path]} would both be written to {path}.")
+            taken[path] = file
+
+
+def list_outputs(saver: SaveLikeInputd) -> str:
+    """What was written where, a line for each image."""
+    return "\n".join(f"restored image: {file} -> {path}" for file, path in saver.written)
+
+
+def _affine_mm(image: Any) -> np.ndarray:
+    affine = np.array(convert_data_type(image.affine, np.ndarray, dtype=np.float64)[0])
+    affine[:-1] *= _MILLIMETRES.get(str(image.meta.get("space_units", "mm")), 1.0)
+    return affine
+
+
+SaveLikeInputD = SaveLikeInputDict = SaveLikeInputd

@@ -1,7 +1,7 @@
 """Complete DICOM sources, valid by dicom3tools, whose voxels tell their own patient position.
 
-The value at (x, y, z) in mm, LPS, is ``1000 + 8 x - 4 y + 4 z``: a whole number on a grid of quarter millimetres, so that
-a wrong order, flip, half voxel or slope shows as a number.
+The value at (x, y, z) in mm, LPS, is ``1000 + 8 x - 4 y + 4 z``: a whole number on a grid of quarter millimetres, so
+that a wrong order, flip, half voxel or slope shows as a number.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ def _image(sop_class: str, stored: np.ndarray, shared: dict[str, Any], bits: int
 
 
 def _stack_elements(dataset: Any, modality: str) -> None:
-    dataset.ImageType, dataset.PatientPosition = ["ORIGINAL", "PRIMARY", "AXIAL" if modality == "CT" else "OTHER"], "HFS"
-    dataset.BodyPartExamined = "HEAD"
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL" if modality == "CT" else "OTHER"]
+    dataset.PatientPosition, dataset.BodyPartExamined = "HFS", "HEAD"
     if modality == "CT":
         dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType, dataset.KVP = -1024, 1, "HU", 120
         dataset.WindowCenter, dataset.WindowWidth = 40, 400

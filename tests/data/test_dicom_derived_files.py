@@ -13,8 +13,8 @@ import time
 import numpy as np
 import pydicom
 import pytest
-from contracts.dicom_sources import write_projection, write_stack
 
+from contracts.dicom_sources import write_projection, write_stack
 from monai_cdiff.data import Derivation, write_derived
 from monai_cdiff.data.dicom_derived import default_name
 

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pydicom
 import pytest
-from contracts.dicom_sources import OBLIQUE, linear, write_projection, write_stack
 
+from contracts.dicom_sources import OBLIQUE, linear, write_projection, write_stack
 from monai_cdiff.data import Derivation, DicomError, read_series, write_derived
 from monai_cdiff.data.dicom_geometry import slice_normal
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
-from contracts.dicom_sources import write_projection, write_stack
 from pydicom.uid import JPEGBaseline8Bit
 
+from contracts.dicom_sources import write_projection, write_stack
 from monai_cdiff.data import Derivation, DicomError, check_writable, write_derived
 
 SETTINGS = {"bundle": "sr 0.1", "model_sha256": "ab" * 32, "num_inference_steps": 8, "seed": 3, "mask": None}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
-from contracts.dicom_sources import write_projection, write_stack
 
+from contracts.dicom_sources import write_projection, write_stack
 from monai_cdiff.data import Derivation, DicomError, read_series, write_derived
 
 DONE = Derivation("denoised", "dn")

@@ -6,8 +6,8 @@ from .datalist import check_unseen, make_datalist, summarize_datalist, write_dat
 from .derivation import Derivation
 from .dicom_derived import check_writable, write_derived
 from .dicom_reader import DicomSeriesReader
-from .dicom_record import DicomSelectionError, SourceRecord
-from .dicom_series import DicomError, SeriesInfo, read_series, scan_series, select_series, series_problems, source_record
+from .dicom_record import DicomError, DicomFileError, DicomGeometryError, DicomSelectionError, SourceRecord
+from .dicom_series import SeriesInfo, read_series, scan_series, select_series, series_problems, source_record
 from .inputs import list_inputs, output_name, output_stem
 from .items import ItemDataset, spacing_range
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
@@ -18,6 +18,8 @@ from .sample import prepare_sample_data
 __all__ = [
     "Derivation",
     "DicomError",
+    "DicomFileError",
+    "DicomGeometryError",
     "DicomSelectionError",
     "DicomSeriesReader",
     "ItemDataset",

@@ -7,15 +7,35 @@ SliceLocation may all disagree with it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from .dicom_record import DicomError
+from ..utils import check_option
+from .dicom_record import DicomGeometryError
 
-__all__ = ["DicomError", "affine_ras", "plane_of", "slice_normal", "sort_slices"]
+__all__ = ["ON_GAP", "PLANES", "SliceOrder", "affine_ras", "plane_of", "slice_normal", "sort_slices"]
+
+logger = logging.getLogger(__name__)
 
 PLANES = ("sagittal", "coronal", "axial")  # by the axis nearest to the slice normal: x, y, z
+ON_GAP = ("error", "warn", "resample")
+
+
+class SliceOrder(NamedTuple):
+    """Where each slice belongs.
+
+    Attributes:
+        order: the indices that sort the slices, shape (n,).
+        step: from one slice of the grid to the next, shape (3,), in mm, LPS; None for a single slice.
+        places: where the slices of a resampled grid lie among the sorted ones, as fractional indices; else None.
+    """
+
+    order: np.ndarray
+    step: np.ndarray | None
+    places: np.ndarray | None
 
 
 def slice_normal(orientation: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -28,13 +48,13 @@ def slice_normal(orientation: Sequence[float] | np.ndarray) -> np.ndarray:
         A unit vector of shape (3,), in LPS.
 
     Raises:
-        DicomError: if the two directions are not orthogonal unit vectors (to 1e-3).
+        DicomGeometryError: if the two directions are not orthogonal unit vectors (to 1e-3).
     """
     row, column = np.asarray(orientation, dtype=float).reshape(2, 3)
     products = np.array([row @ row - 1, column @ column - 1, row @ column])
     if not np.abs(products).max() < 1e-3:
         values = [float(value) for value in (*row, *column)]
-        raise DicomError(f"ImageOrientationPatient={values} must be two orthogonal unit vectors.")
+        raise DicomGeometryError(f"ImageOrientationPatient={values} must be two orthogonal unit vectors.")
     normal = np.cross(row, column)
     return normal / np.linalg.norm(normal)
 
@@ -50,44 +70,58 @@ def plane_of(orientation: Sequence[float] | np.ndarray) -> str:
 
 
 def sort_slices(
-    positions: np.ndarray, orientation: Sequence[float] | np.ndarray, names: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray | None]:
+    positions: np.ndarray, orientation: Sequence[float] | np.ndarray, names: Sequence[str], on_gap: str = "error"
+) -> SliceOrder:
     """Order slices along their normal and hold them to one regular grid.
 
-    Gaps may differ by 1 % of the gap or 0.01 mm, whichever is more; so may each slice's shift across the normal.
+    Gaps may differ by 1 % of the gap or 0.01 mm, whichever is more; so may each slice's shift across the normal. A
+    stack whose step is not along the normal (a tilted gantry) keeps its true step, with a warning.
 
     Args:
         positions: ImagePositionPatient of each slice, shape (n, 3), in mm.
         orientation: the six direction cosines that all slices share.
         names: what to call each slice in a message, for example its file.
-
-    Returns:
-        The indices that sort the slices, shape (n,), and the step from one slice to the next, shape (3,), in mm, or
-        None for a single slice.
+        on_gap: what to do where a slice is missing or the gaps differ: "error"; "warn" takes the slices as they are,
+            evenly spread between the first and the last; "resample" interpolates linearly between neighbours onto a
+            regular grid from the first to the last, its step the smallest gap where all are its multiples, else near
+            their median.
 
     Raises:
-        DicomError: if positions repeat, a slice is missing, the gaps differ, or the stack is sheared (gantry tilt).
+        DicomGeometryError: if positions repeat, the slices do not lie on one line, or the gaps differ.
     """
+    check_option("on_gap", on_gap, ON_GAP)
     normal = slice_normal(orientation)
     depth = positions @ normal
     order = np.argsort(depth, kind="stable")
     if len(order) == 1:
-        return order, None
-    gaps = np.diff(depth[order])
+        return SliceOrder(order, None, None)
+    depth, placed = depth[order], positions[order]
+    gaps = np.diff(depth)
     gap = float(np.median(gaps))
-    _refuse_repeats(depth[order], gaps, [names[i] for i in order])
+    _refuse_repeats(depth, gaps, [names[i] for i in order])
     tolerance = max(0.01, 0.01 * gap)
+    places = None
+    slope = (placed[-1] - placed[0]) / (depth[-1] - depth[0])
     if gaps.max() - gaps.min() > tolerance:
-        _refuse_gaps(depth[order], gaps)
-    steps = np.diff(positions[order], axis=0)
-    shift = float(np.linalg.norm(steps - gaps[:, None] * normal, axis=1).max())
+        message, unit = _describe_gaps(depth, gaps)
+        if on_gap == "error":
+            raise DicomGeometryError(f"{message} on_gap='warn' or 'resample' reads it nevertheless.")
+        logger.warning("%s Read nevertheless, on_gap=%r.", message, on_gap)
+        if on_gap == "resample":
+            count = max(1, round((depth[-1] - depth[0]) / unit))
+            places = np.interp(np.linspace(depth[0], depth[-1], count + 1), depth, np.arange(len(depth)))
+    shift = float(np.linalg.norm(placed - placed[0] - np.outer(depth - depth[0], slope), axis=1).max())
     if shift > tolerance:
-        angle = np.degrees(np.arctan2(shift, gap))
-        raise DicomError(
-            f"the slices are shifted against each other by {shift:.3g} mm per {gap:.3g} mm step ({angle:.1f} degrees): "
-            "a tilted gantry. Only stacks along the slice normal are read; resample the series first."
+        raise DicomGeometryError(
+            f"the slices are shifted against each other by up to {shift:.3g} mm across their normal, unevenly; the "
+            f"first is {names[order[0]]}."
         )
-    return order, (positions[order[-1]] - positions[order[0]]) / (len(order) - 1)
+    step = (placed[-1] - placed[0]) / ((len(order) if places is None else len(places)) - 1)
+    across = float(np.linalg.norm(step - (step @ normal) * normal))
+    if across > tolerance:
+        angle = np.degrees(np.arctan2(across, step @ normal))
+        logger.warning("the slices are shifted by %.3g mm per step (%.1f degrees): a tilted gantry.", across, angle)
+    return SliceOrder(order, step, places)
 
 
 def affine_ras(
@@ -124,27 +158,28 @@ def _refuse_repeats(depth: np.ndarray, gaps: np.ndarray, names: list[str]) -> No
         return
     places = depth.size - same.size
     first = same[0]
-    raise DicomError(
+    raise DicomGeometryError(
         f"{depth.size} slices lie at only {places} positions; the first two at one position ({depth[first]:.2f} mm "
         f"along the normal): {names[first]} and {names[first + 1]}. The series holds several volumes (b-values, "
         "echoes, time points) or copies of a file: keep the files of one volume only."
     )
 
 
-def _refuse_gaps(depth: np.ndarray, gaps: np.ndarray) -> None:
+def _describe_gaps(depth: np.ndarray, gaps: np.ndarray) -> tuple[str, float]:
+    """What is wrong with the gaps, and the step of the grid that they suggest."""
     # The smallest gap is the true one if all others are its multiples; the median is not when every other slice lacks.
     unit = float(gaps.min())
     counts = np.rint(gaps / unit).astype(int)
     if np.abs(gaps - counts * unit).max() <= max(0.01, 0.01 * unit) * counts.max():
-        holes = [
-            f"{n - 1} between {low:.2f} and {high:.2f} mm" for n, low, high in zip(counts, depth, depth[1:]) if n > 1
-        ]
-        raise DicomError(
-            f"{int((counts - 1).sum())} slice(s) missing from a stack with a step of {unit:.3g} mm, along the normal: "
-            f"{', '.join(holes)}. Fetch the series again."
-        )
+        pairs = zip(counts, depth, depth[1:])
+        holes = [f"{n - 1} between {low:.2f} and {high:.2f} mm" for n, low, high in pairs if n > 1]
+        missing = int((counts - 1).sum())
+        listed = ", ".join(holes[:20]) + (", ..." if len(holes) > 20 else "")
+        what = f"{missing} slice(s) missing from a stack with a step of {unit:.3g} mm"
+        return f"{what}, along the normal: {listed}.", unit
     listed = ", ".join(f"{value:.2f}" for value in depth[:40]) + (", ..." if depth.size > 40 else "")
-    raise DicomError(
+    message = (
         f"the gaps between slices differ: {unit:.4g} to {gaps.max():.4g} mm, more than 1 % or 0.01 mm. "
         f"Positions along the normal (mm): {listed}."
     )
+    return message, float(np.median(gaps))

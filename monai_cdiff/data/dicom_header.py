@@ -1,24 +1,30 @@
-"""One DICOM file: the header values that decide where its slice belongs, and its pixels as real values."""
+"""What the headers say about each slice: whose it is, where it lies, and why it may be none."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
-import numpy as np
+from .dicom_file import open_dataset
+from .dicom_geometry import slice_normal
+from .dicom_multiframe import FrameGroups
+from .dicom_pixels import check_pixel_size
+from .dicom_record import DicomError, DicomFileError
 
-from .dicom_geometry import DicomError, slice_normal
-
-__all__ = ["SeriesIdentity", "SliceHeader", "read_header", "read_slice"]
+__all__ = ["SeriesIdentity", "SliceHeader", "numbers", "read_headers"]
 
 _TAGS = (
     "SOPClassUID ImageType Modality SeriesDescription SeriesNumber SeriesInstanceUID StudyInstanceUID PatientID "
-    "Rows Columns NumberOfFrames SamplesPerPixel PhotometricInterpretation ImagePositionPatient "
-    "ImageOrientationPatient PixelSpacing SliceThickness SpacingBetweenSlices"
+    "Rows Columns NumberOfFrames SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored HighBit "
+    "PixelRepresentation ImagePositionPatient ImageOrientationPatient PixelSpacing ImagerPixelSpacing "
+    "NominalScannedPixelSpacing SliceThickness SpacingBetweenSlices SharedFunctionalGroupsSequence "
+    "PerFrameFunctionalGroupsSequence"
 ).split()
+_ENHANCED = ("Enhanced MR Image", "Enhanced CT Image", "Legacy Converted Enhanced MR", "Legacy Converted Enhanced CT")
+_PROJECTIONS = ("Computed Radiography", "Digital X-Ray", "Mammography", "X-Ray Angiographic", "Radiofluoroscopic")
+_FARTHEST_MM = 1e6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,165 +50,168 @@ class SeriesIdentity:
 
 @dataclasses.dataclass(frozen=True)
 class SliceHeader:
-    """Header values of one image file; None where an element is absent, empty or malformed.
+    """Header values of one slice: an image file, or a frame of a multi-frame one; None where there is none.
 
     Args:
         file: the file.
+        frame: its number in the file, counted from 1.
         series: whose series it is.
         size: columns, rows.
-        frames: NumberOfFrames.
-        samples: SamplesPerPixel.
+        frames: how many the file holds.
         photometric: PhotometricInterpretation.
-        image_type: ImageType, its values in one string.
         sop_class: name of the SOP class.
-        position: ImagePositionPatient in mm, LPS.
+        position: ImagePositionPatient in mm, LPS; None for a projection image.
         orientation: ImageOrientationPatient.
         pixel_spacing: distance between columns and between rows, in mm.
         slice_step: distance to the next slice that the header claims, in mm.
+        fault: why this cannot be read, with the name of the file; "" if it can.
     """
 
     file: str
+    frame: int
     series: SeriesIdentity
     size: tuple[int, int]
     frames: int
-    samples: int
     photometric: str
-    image_type: str
     sop_class: str
     position: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
     pixel_spacing: tuple[float, ...] | None
     slice_step: float | None
-
-    def refusal(self) -> str:
-        """Why this file cannot be one slice of a volume; "" if it can."""
-        if self.frames > 1 or "Enhanced" in self.sop_class or "Multi-frame" in self.sop_class:
-            return f"multi-frame DICOM ({self.sop_class}, {self.frames} frames) is not supported; export single frames"
-        if self.samples != 1:
-            return f"SamplesPerPixel={self.samples} must be 1; colour images are not supported"
-        if self.photometric != "MONOCHROME2":
-            return f"PhotometricInterpretation={self.photometric!r} must be 'MONOCHROME2'"
-        if "MOSAIC" in self.image_type:
-            return "a mosaic holds many slices in one image and is not supported; convert it first"
-        geometry = {
-            "ImagePositionPatient": self.position,
-            "ImageOrientationPatient": self.orientation,
-            "PixelSpacing": self.pixel_spacing,
-        }
-        absent = [name for name, value in geometry.items() if value is None]
-        return f"{', '.join(absent)} absent or malformed, so the slice has no place in space" if absent else ""
+    fault: str
 
 
-def read_header(file: str) -> SliceHeader | None:
-    """The header of an image file, read without its pixels; None for any other file.
+def read_headers(file: str) -> list[SliceHeader]:
+    """The headers of the slices in an image file, read without its pixels; none for any other file.
 
     Raises:
-        DicomError: if the file is a DICOM image and its header is damaged.
+        DicomFileError: if the file is a DICOM image and its header is damaged.
         OSError: if the file cannot be opened.
     """
-    pydicom = _pydicom()
+    import pydicom
+
     try:
-        dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
+        dataset = open_dataset(file, tags=_TAGS)
         sop_class = str(dataset.file_meta.get("MediaStorageSOPClassUID") or dataset.get("SOPClassUID") or "")
         kind = pydicom.uid.UID(sop_class).name  # the UID itself where the class is private
         if "Image Storage" in kind or (kind == sop_class and "Rows" in dataset):
             return _parse(file, dataset, kind)
         if kind == sop_class and not (sop_class and len(dataset)):
-            raise DicomError("it ends too early")
-        return None
+            raise ValueError("it ends too early")
+        return []
     except pydicom.errors.InvalidDicomError:
-        return None
-    except Exception as error:  # pydicom raises many kinds on damaged files, OSError without a number among them
+        return []
+    except DicomError:
+        raise
+    except Exception as error:  # pydicom converts elements when they are asked for, and raises many kinds
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise DicomError(f"{file}: the DICOM header cannot be read, the file is damaged: {error}") from error
+        raise DicomFileError(f"{file}: the file is damaged, its DICOM header cannot be read: {error}") from error
 
 
-def read_slice(header: SliceHeader) -> np.ndarray:
-    """The real values of one slice: stored values times RescaleSlope plus RescaleIntercept.
-
-    Returns:
-        A float32 array of shape (columns, rows).
-
-    Raises:
-        DicomError: if the pixel data is truncated, cannot be decoded, or contradicts the header.
-    """
-    dataset = _pydicom().dcmread(header.file)
-    try:
-        stored = dataset.pixel_array
-    except Exception as error:  # decoders raise many kinds
-        syntax = getattr(dataset.file_meta.get("TransferSyntaxUID"), "name", "unknown transfer syntax")
-        raise DicomError(
-            f"{header.file}: the pixel data cannot be read ({syntax}): {error}. The file is truncated or damaged, or "
-            "a decoder is lacking (pip install pylibjpeg pylibjpeg-openjpeg python-gdcm)."
-        ) from error
-    if stored.shape != header.size[::-1]:
-        raise DicomError(f"{header.file}: pixel data of shape {stored.shape}, the header says {header.size[::-1]}.")
-    if dataset.get("ModalityLUTSequence"):
-        raise DicomError(f"{header.file}: ModalityLUTSequence is not supported, only RescaleSlope and -Intercept.")
-    slope = _numbers(dataset, "RescaleSlope", 1) if "RescaleSlope" in dataset else (1.0,)
-    intercept = _numbers(dataset, "RescaleIntercept", 1) if "RescaleIntercept" in dataset else (0.0,)
-    if slope is None or intercept is None or slope[0] == 0:
-        raise DicomError(f"{header.file}: RescaleSlope and RescaleIntercept must be finite numbers, the slope not 0.")
-    values: np.ndarray = stored.T * slope[0] + intercept[0]
-    return values.astype(np.float32)
-
-
-def _pydicom() -> ModuleType:
-    try:
-        import pydicom
-    except ImportError as error:
-        raise ImportError("reading DICOM needs the package pydicom: pip install pydicom") from error
-    return pydicom
-
-
-def _parse(file: str, dataset: Any, kind: str) -> SliceHeader:
+def _parse(file: str, dataset: Any, kind: str) -> list[SliceHeader]:
     def text(keyword: str) -> str:
         return str(dataset.get(keyword) or "").strip()
 
     if not dataset.get("Rows") or not dataset.get("Columns"):
-        raise DicomError("there is no size (Rows, Columns)")
-    number = _numbers(dataset, "SeriesNumber", 1)
-    spacing = _numbers(dataset, "PixelSpacing", 2)
-    steps = [_numbers(dataset, keyword, 1) for keyword in ("SpacingBetweenSlices", "SliceThickness")]
-    return SliceHeader(
-        file=file,
-        series=SeriesIdentity(
-            series_uid=text("SeriesInstanceUID"),
-            patient_id=text("PatientID"),
-            study_uid=text("StudyInstanceUID"),
-            modality=text("Modality"),
-            description=text("SeriesDescription"),
-            number=None if number is None else int(number[0]),
-        ),
-        size=(int(dataset.Columns), int(dataset.Rows)),
-        frames=int(dataset.get("NumberOfFrames") or 1),
-        samples=int(dataset.get("SamplesPerPixel") or 1),
-        photometric=text("PhotometricInterpretation"),
-        image_type=text("ImageType"),
-        sop_class=kind,
-        position=_numbers(dataset, "ImagePositionPatient", 3),
-        orientation=_orientation(dataset),
-        # The standard gives the row spacing first; here the order is that of the array axes.
-        pixel_spacing=None if spacing is None or min(spacing) <= 0 else spacing[::-1],
-        slice_step=next((abs(step[0]) for step in steps if step is not None and step[0] != 0), None),
+        raise ValueError("there is no size (Rows, Columns)")
+    number = numbers(dataset, "SeriesNumber", 1)
+    series = SeriesIdentity(
+        series_uid=text("SeriesInstanceUID"),
+        patient_id=text("PatientID"),
+        study_uid=text("StudyInstanceUID"),
+        modality=text("Modality"),
+        description=text("SeriesDescription"),
+        number=None if number is None else int(number[0]),
     )
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    fault = _fault(file, dataset, kind, frames)
+    count = frames if kind.startswith(_ENHANCED) and not fault else 1
+    groups = FrameGroups(dataset) if kind.startswith(_ENHANCED) else None
+    headers = []
+    for frame in range(1, count + 1):
+        elements = dataset if groups is None else groups.geometry(frame)
+        place, wrong = _place(elements, kind.startswith(_PROJECTIONS))
+        headers.append(
+            SliceHeader(
+                file=file,
+                frame=frame,
+                series=series,
+                size=(int(dataset.Columns), int(dataset.Rows)),
+                frames=frames,
+                photometric=text("PhotometricInterpretation"),
+                sop_class=kind,
+                fault=fault or (f"{file}: {wrong}" if wrong else ""),
+                **place,
+            )
+        )
+    return headers
 
 
-def _orientation(dataset: Any) -> tuple[float, ...] | None:
-    values = _numbers(dataset, "ImageOrientationPatient", 6)
+def _fault(file: str, dataset: Any, kind: str, frames: int) -> str:
+    photometric = str(dataset.get("PhotometricInterpretation") or "")
+    if frames > 1 and not kind.startswith(_ENHANCED):
+        return f"{file}: multi-frame {kind} ({frames} frames) is not supported; only enhanced MR and CT are"
+    if "MOSAIC" in str(dataset.get("ImageType") or ""):
+        return f"{file}: a mosaic holds many slices in one image and is not supported; convert it first"
+    if int(dataset.get("SamplesPerPixel") or 1) != 1:
+        return f"{file}: SamplesPerPixel={dataset.SamplesPerPixel} must be 1; colour images are not supported"
+    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        return f"{file}: PhotometricInterpretation={photometric!r} must be 'MONOCHROME1' or 'MONOCHROME2'"
     try:
-        return None if slice_normal(values or ()) is None else values
-    except ValueError:
-        return None
+        check_pixel_size(file, dataset)
+    except DicomError as error:
+        return str(error)
+    return ""
 
 
-def _numbers(dataset: Any, keyword: str, count: int) -> tuple[float, ...] | None:
+def _place(elements: Any, projection: bool) -> tuple[dict[str, Any], str]:
+    """Where a slice lies, and what is wrong with what its header says about that."""
+    found: dict[str, tuple[float, ...] | None] = {}
+    spacings = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+    for keyword, count in [("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), *((s, 2) for s in spacings)]:
+        found[keyword] = numbers(elements, keyword, count)
+    spacing = next((found[keyword] for keyword in spacings if found[keyword]), None)
+    steps = [numbers(elements, keyword, 1) for keyword in ("SpacingBetweenSlices", "SliceThickness")]
+    place = {
+        "position": None if projection else found["ImagePositionPatient"],
+        "orientation": None if projection else found["ImageOrientationPatient"],
+        # The standard gives the row spacing first; here the order is that of the array axes.
+        "pixel_spacing": None if spacing is None else spacing[::-1],
+        "slice_step": next((abs(step[0]) for step in steps if step is not None and step[0] != 0), None),
+    }
+    return place, _misplaced(elements, found, projection)
+
+
+def _misplaced(elements: Any, found: dict[str, tuple[float, ...] | None], projection: bool) -> str:
+    for keyword, values in found.items():
+        given = elements.get(keyword)
+        if values is None and given not in (None, "") and not (projection and keyword.startswith("Image")):
+            return f"{keyword}={str(given)[:60]} is malformed"
+        if values is not None and max(map(abs, values)) > _FARTHEST_MM:
+            return f"{keyword}={values} lies beyond {_FARTHEST_MM:g} mm"
+        if values is not None and keyword.endswith("Spacing") and min(values) <= 0:
+            return f"{keyword}={values[::-1]} must be greater than 0"
+    if projection:
+        return ""
+    position, orientation = found["ImagePositionPatient"], found["ImageOrientationPatient"]
+    if (position is None) != (orientation is None):
+        absent = "ImagePositionPatient" if position is None else "ImageOrientationPatient"
+        return f"{absent} is absent, so the slice has no place in space"
+    if position is not None and found["PixelSpacing"] is None:
+        return "PixelSpacing is absent, so the slice has no place in space"
+    try:
+        return "" if orientation is None or len(slice_normal(orientation)) else ""
+    except DicomError as error:
+        return str(error).rstrip(".")
+
+
+def numbers(dataset: Any, keyword: str, count: int) -> tuple[float, ...] | None:
     """The finite numbers of an element; None where it is absent, empty, unreadable or of another length."""
     try:
         value = dataset.get(keyword)
         many = isinstance(value, Sequence) and not isinstance(value, str)
-        numbers = tuple(float(item) for item in (value if many else [value]))
-    except (TypeError, ValueError):
+        found = tuple(float(item) for item in (value if many else [value]))
+    except Exception:  # pydicom converts an element when it is asked for, and raises many kinds
         return None
-    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
+    return found if len(found) == count and all(map(math.isfinite, found)) else None

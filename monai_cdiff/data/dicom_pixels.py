@@ -61,7 +61,9 @@ def check_pixel_size(file: str, dataset: Any) -> None:
     if "PixelData" in dataset and not syntax.is_encapsulated:
         found = len(dataset.PixelData)
         if found not in (declared, declared + declared % 2):
-            raise DicomFileError(f"{file}: PixelData has {found} bytes, the header declares {declared}.")
+            raise DicomFileError(
+                f"{file}: PixelData has {found} bytes, the header declares {declared}; it is truncated or damaged."
+            )
 
 
 def stored_values(file: str, dataset: Any = None) -> np.ndarray:

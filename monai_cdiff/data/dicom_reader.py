@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,10 @@ from monai.config import PathLike
 from monai.data import ImageReader
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
-from .dicom_series import DicomError, matching_series, read_series, scan_series, select_series
+from ..utils import check_option
+from .dicom_geometry import ON_GAP
+from .dicom_record import DicomSelectionError, SourceRecord
+from .dicom_series import matching_series, read_series
 
 __all__ = ["DicomSeriesReader"]
 
@@ -26,8 +30,13 @@ class DicomSeriesReader(ImageReader):
 
     Args:
         series: which series of a folder, as a pattern of its description with ``*`` and ``?`` ("t2*"), upper and
-            lower case alike; None takes any. Exactly one series must match.
-        plane: which series of a folder, by its plane: "axial", "coronal" or "sagittal"; None takes any.
+            lower case alike; or its number or UID; None takes any. Exactly one series must match.
+        plane: which series of a folder, or slices of a series, by the plane: "axial", "coronal" or "sagittal"; None
+            takes any.
+        series_uid: which series of a folder, by its SeriesInstanceUID.
+        select: which slices of a series that holds several volumes, for example ``{"EchoTime": 90}``.
+        on_gap: what to do about missing slices: "error", "warn" or "resample"; all five as for
+            :py:func:`monai_cdiff.data.read_series`.
 
     Example:
         >>> from monai.transforms import LoadImaged
@@ -35,10 +44,19 @@ class DicomSeriesReader(ImageReader):
         >>> load = LoadImaged("image", reader=[reader, "NibabelReader"], ensure_channel_first=True)
     """
 
-    def __init__(self, series: str | None = None, plane: str | None = None) -> None:
+    def __init__(
+        self,
+        series: str | None = None,
+        plane: str | None = None,
+        series_uid: str | None = None,
+        select: Mapping[str, Any] | None = None,
+        on_gap: str = "error",
+    ) -> None:
         matching_series([], series, plane)  # a wrong word fails here, before any file is looked for
-        self.series = series
-        self.plane = plane
+        check_option("on_gap", on_gap, ON_GAP)
+        self.choice: dict[str, Any] = dict(
+            series=series, plane=plane, series_uid=series_uid, select=select, on_gap=on_gap
+        )
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         """True for a folder, and for files that are all DICOM by their suffix or, lacking one, by their preamble."""
@@ -60,33 +78,38 @@ class DicomSeriesReader(ImageReader):
         """Read what :py:meth:`read` recorded.
 
         Returns:
-            The volume, float32, of shape (columns, rows, slices), and its metadata with the affine to RAS in mm.
+            The volume, float32, of shape (columns, rows, slices), or (columns, rows) for an image without a place in
+            space; and its metadata with the affine to RAS in mm, the record ``dicom_source`` and the ``padding``.
 
         Raises:
             DicomError: if a folder does not hold exactly one matching series, or the series is refused.
             FileNotFoundError: if a path does not exist.
         """
-        volume, affine, info = read_series(self._files(ensure_tuple(img)))
-        return volume, {
+        names = ensure_tuple(img)
+        if len(names) > 1 and any(os.path.isdir(name) for name in names):
+            raise DicomSelectionError(
+                f"{len(names)} paths with a folder among them, {names[0]} first: give one folder, or files of a series."
+            )
+        values, affine, record = read_series(names[0] if len(names) == 1 else names, **self.choice)
+        return values, {
             MetaKeys.AFFINE: affine,
             MetaKeys.ORIGINAL_AFFINE: affine.copy(),
-            MetaKeys.SPATIAL_SHAPE: np.asarray(info.shape),
+            MetaKeys.SPATIAL_SHAPE: np.asarray(record.shape),
             MetaKeys.SPACE: SpaceKeys.RAS,
             MetaKeys.ORIGINAL_CHANNEL_DIM: "no_channel",
-            "filename_or_obj": str(ensure_tuple(img)[0]),
-            "series_uid": info.series_uid,
-            "series_number": str(info.number),
+            "filename_or_obj": str(names[0]),
+            "series_uid": record.series_uid,
+            "series_number": str(record.number),
+            "dicom_source": record.to_json(),
+            "padding": _padding(record),
         }
 
-    def _files(self, names: Sequence[str]) -> Sequence[str]:
-        if not any(os.path.isdir(name) for name in names):
-            return names
-        if len(names) > 1:
-            raise DicomError(f"{len(names)} paths with a folder among them: give one folder, or the files of a series.")
-        try:
-            return select_series(scan_series(names[0]), description=self.series, plane=self.plane).files
-        except DicomError as error:
-            raise DicomError(f"{names[0]}: {error}") from None
+
+def _padding(record: SourceRecord) -> str:
+    """As a string, since a batch keeps only what all its items have alike."""
+    if record.valid_range is None:
+        return "none"
+    return json.dumps({"values": record.padding, "valid_range": record.valid_range})
 
 
 def _looks_like_dicom(name: str) -> bool:

@@ -10,18 +10,19 @@ import dataclasses
 import fnmatch
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..utils import check_option
-from .dicom_geometry import PLANES, DicomError, affine_ras, plane_of, slice_normal, sort_slices
-from .dicom_header import SeriesIdentity, SliceHeader, read_header, read_slice
-from .dicom_record import SourceRecord
+from .dicom_geometry import ON_GAP, PLANES, plane_of, slice_normal
+from .dicom_header import SeriesIdentity, SliceHeader, read_headers
+from .dicom_record import DicomError, DicomFileError, DicomSelectionError, SourceRecord
+from .dicom_stack import Stack, stack_slices
 
 __all__ = [
-    "DicomError",
     "SeriesInfo",
     "list_files",
     "matching_series",
@@ -33,8 +34,11 @@ __all__ = [
 ]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
+Source: TypeAlias = "SeriesInfo | PathLike | Iterable[PathLike]"
 
 logger = logging.getLogger(__name__)
+
+_THREADS = 8  # opening files waits for disks and networks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,18 +49,21 @@ class SeriesInfo(SeriesIdentity):
         plane: the nearest of "axial", "coronal" and "sagittal"; "mixed" for several, None without geometry.
         shape: columns, rows, slices (files, or frames of multi-frame files).
         spacing_mm: distance between columns, rows and slices; None without geometry.
-        files: the files of the series; in slice order when they come from :py:func:`read_series`.
+        files: the files of the series.
+        planes: all planes there are.
     """
 
     plane: str | None
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float] | None
     files: tuple[str, ...]
+    planes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         size = "x".join(map(str, self.shape))
         number = "no number" if self.number is None else self.number
-        return f"{number}: {self.description!r}, {self.modality}, {self.plane or 'no geometry'}, {size}"
+        where = self.plane or "no geometry"
+        return f"{number}: {self.description!r}, {self.modality}, {where}, {size}, {self.series_uid}"
 
 
 def list_files(path: PathLike) -> list[str]:
@@ -83,31 +90,33 @@ def scan_series(path: PathLike | Iterable[PathLike]) -> list[SeriesInfo]:
     """Find the image series in a folder and all folders below it, by their headers.
 
     Args:
-        path: a folder, a file, or several files. What is no DICOM image (text, DICOMDIR, reports, segmentations) is
-            passed over, with one warning when it lies among images.
+        path: a folder, a file, or several files; a DICOMDIR stands for its folder. What is no DICOM image (text,
+            DICOMDIR, reports, segmentations) is passed over, with one warning when it lies among images.
 
     Returns:
         One record for each SeriesInstanceUID, sorted by series number. The list is empty where there is no image.
 
     Raises:
         FileNotFoundError: if the path does not exist.
-        DicomError: if a file is a DICOM image whose header is damaged.
+        DicomFileError: if a file is a DICOM image whose header is damaged.
 
     Example:
         >>> import tempfile
         >>> scan_series(tempfile.mkdtemp())
         []
     """
-    files = list_files(path) if isinstance(path, (str, os.PathLike)) else [os.fspath(file) for file in path]
+    if isinstance(path, (str, os.PathLike)):
+        named = os.fspath(path)
+        files = list_files(os.path.dirname(os.path.abspath(named)) if _is_dicomdir(named) else named)
+    else:
+        files = [os.fspath(file) for file in path]
     groups: dict[str, list[SliceHeader]] = {}
     ignored = []
-    for file in files:
-        header = read_header(file)
-        if header is None:
-            ignored.append(os.path.basename(file))
-        else:
+    for file, headers in zip(files, _read_all(files)):
+        for header in headers:
             groups.setdefault(header.series.series_uid, []).append(header)
-    ignored = [name for name in ignored if name != "DICOMDIR"]
+        if not headers and not _is_dicomdir(file):
+            ignored.append(os.path.basename(file))
     if groups and ignored:
         names = ", ".join(ignored[:3]) + (", ..." if len(ignored) > 3 else "")
         logger.warning("%d file(s) among DICOM images are no images and are passed over: %s", len(ignored), names)
@@ -116,195 +125,210 @@ def scan_series(path: PathLike | Iterable[PathLike]) -> list[SeriesInfo]:
 
 
 def matching_series(
-    series: Iterable[SeriesInfo], description: str | None = None, plane: str | None = None
+    series: Iterable[SeriesInfo],
+    description: str | None = None,
+    plane: str | None = None,
+    series_uid: str | None = None,
 ) -> list[SeriesInfo]:
     """All series that match; see :py:func:`select_series` for the arguments."""
+    if isinstance(description, int) and not isinstance(description, bool):
+        description = str(description)  # a command line turns "12" into a number
     if description is not None and not isinstance(description, str):
-        raise ValueError(f"series={description!r} must be a pattern of the series description, as text.")
+        raise ValueError(f"series={description!r} must be a pattern of the description, a number or a UID, as text.")
     plane = None if plane is None else check_option("plane", plane, PLANES)
-    pattern = "*" if description is None else description.strip().lower()
-    return [
-        info
-        for info in series
-        if fnmatch.fnmatchcase(info.description.lower(), pattern) and plane in (None, info.plane)
-    ]
+    found = [info for info in series if series_uid in (None, info.series_uid) and _is_named(info, description)]
+    pure = [info for info in found if plane in (None, info.plane)]
+    return pure or [info for info in found if plane in info.planes]
 
 
-def select_series(series: Sequence[SeriesInfo], description: str | None = None, plane: str | None = None) -> SeriesInfo:
+def select_series(
+    series: Sequence[SeriesInfo],
+    description: str | None = None,
+    plane: str | None = None,
+    series_uid: str | None = None,
+) -> SeriesInfo:
     """The one series that matches; none or several is an error, never a guess.
 
     Args:
         series: what to choose from.
-        description: pattern of SeriesDescription with ``*`` and ``?``, upper and lower case alike ("t2*"). None takes
+        description: pattern of SeriesDescription with ``*`` and ``?``, upper and lower case alike ("t2*"); or the
+            SeriesNumber ("12"); or the SeriesInstanceUID. None takes any.
+        plane: "axial", "coronal" or "sagittal"; a series of several planes counts where no other matches. None takes
             any.
-        plane: "axial", "coronal" or "sagittal". None takes any.
+        series_uid: SeriesInstanceUID. None takes any.
 
     Raises:
-        DicomError: if not exactly one matches; the message lists the series there are.
+        DicomSelectionError: if not exactly one matches; the message lists the series there are.
         ValueError: if ``description`` is no text or ``plane`` none of the three words.
     """
-    matches = matching_series(series, description, plane)
+    matches = matching_series(series, description, plane, series_uid)
     if len(matches) == 1:
         return matches[0]
     if not series:
-        raise DicomError("there is no DICOM image series.")
+        raise DicomSelectionError("there is no DICOM image series.")
     found = "several series match" if matches else "no series matches"
     listed = "\n".join(f"  {info}" for info in (matches or series))
-    raise DicomError(
-        f"{found} series={description!r}, plane={plane!r}; exactly one must. "
-        f"{'Those that match' if matches else 'There are'}:\n{listed}\n"
-        'Choose by description (--series "t2*") and by plane (--plane axial), or keep one series in the folder.'
+    asked = f"series={description!r}, plane={plane!r}" + (f", series_uid={series_uid!r}" if series_uid else "")
+    raise DicomSelectionError(
+        f"{found} {asked}; exactly one must. {'Those that match' if matches else 'There are'}:\n{listed}\n"
+        'Choose by description, number or UID (--series "t2*", --series 12) and by plane (--plane axial), or keep one '
+        "series in the folder."
     )
 
 
-def read_series(source: SeriesInfo | PathLike | Iterable[PathLike]) -> tuple[np.ndarray, np.ndarray, SeriesInfo]:
-    """Read one series as a volume.
+def read_series(
+    source: Source,
+    series_uid: str | None = None,
+    series: str | None = None,
+    plane: str | None = None,
+    select: Mapping[str, Any] | None = None,
+    on_gap: str = "error",
+) -> tuple[np.ndarray, np.ndarray, SourceRecord]:
+    """Read one series as a volume, or one projection image.
 
     Slices are ordered by ImagePositionPatient along the slice normal. Stored values are turned into real ones by each
-    slice's own RescaleSlope and RescaleIntercept.
+    slice's own RescaleSlope and RescaleIntercept or modality look-up table; those of MONOCHROME1 are inverted within
+    their stored range before. Identical copies of a slice are dropped with a warning.
 
     Args:
-        source: a record from :py:func:`scan_series`, the files of one series, or a folder that holds one series only.
+        source: a record from :py:func:`scan_series`, the files of one series, or a folder or DICOMDIR.
+        series_uid: which series of a folder, by its SeriesInstanceUID.
+        series: which series of a folder, by a pattern of its description, its number or its UID.
+        plane: which series of a folder, or which slices of a series with several planes: "axial", "coronal" or
+            "sagittal".
+        select: which slices of a series that holds several volumes: element and value, for example
+            ``{"EchoTime": 90}``; a keyword or eight hexadecimal digits ("0019100c"); one of several values suffices.
+        on_gap: where slices are missing or unevenly spaced: "error"; "warn" takes them as they are, spread evenly
+            between the first and the last; "resample" interpolates linearly onto the regular grid.
 
     Returns:
-        The volume, float32, of shape (columns, rows, slices); the affine to RAS in mm, float64, of shape (4, 4); and
-        the record of the series, its files in slice order.
+        The values, float32, of shape (columns, rows, slices), or (columns, rows) for an image without a place in space
+        (CR, DX); the affine to RAS in mm, float64, of shape (4, 4), ``diag(-x, -y, 1, 1)`` for such an image; and the
+        record of the source, its files in slice order.
 
     Raises:
-        DicomError: if a file cannot be read, or the files are not one regular stack of single-channel slices.
+        DicomFileError: if a file cannot be read.
+        DicomSelectionError: if not exactly one series or image matches; the message lists those there are.
+        DicomGeometryError: if the slices are not one regular stack.
         FileNotFoundError: if a file does not exist.
+        ValueError: if an argument is out of its range.
     """
-    headers, affine = _stack(source)
-    x, y, z = (float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
-    info = dataclasses.replace(_summary(headers), spacing_mm=(x, y, z))
-    return _read_volume(headers), affine, info
+    stack = _stack(source, series_uid, series, plane, select, on_gap)
+    values, reader = stack.read()
+    return values, stack.affine, stack.record(reader)
 
 
-def source_record(source: SeriesInfo | PathLike | Iterable[PathLike]) -> SourceRecord:
+def source_record(
+    source: Source,
+    series_uid: str | None = None,
+    series: str | None = None,
+    plane: str | None = None,
+    select: Mapping[str, Any] | None = None,
+    on_gap: str = "error",
+) -> SourceRecord:
     """What writing a derived series needs to know of a series, by its headers alone.
 
     Args:
-        source: as for :py:func:`read_series`.
+        source: as for :py:func:`read_series`, and so are the others.
 
     Raises:
         DicomError: as :py:func:`read_series`, unless it is the pixels that are wrong.
         FileNotFoundError: if a file does not exist.
     """
-    headers, affine = _stack(source)
-    first = headers[0]
-    x, y, z = (float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
-    return SourceRecord(
-        series_uid=first.series.series_uid,
-        number=first.series.number,
-        modality=first.series.modality,
-        shape=(*first.size, len(headers)),
-        spacing_mm=(x, y, z),
-        files=tuple(header.file for header in headers),
-        frames=(1,) * len(headers),
-        positions=tuple(header.position or () for header in headers),
-        orientation=first.orientation or (),
-        photometric=first.photometric,
-    )
+    return _stack(source, series_uid, series, plane, select, on_gap).record()
 
 
 def series_problems(info: SeriesInfo) -> list[str]:
-    """Why :py:func:`read_series` would refuse a series, by its headers alone; empty if it would not."""
-    try:
-        _stack(info)
-    except DicomError as error:
-        return [str(error)]
-    return []
+    """Why :py:func:`read_series` would refuse a series, by its headers alone; empty if it would not.
+
+    Of a series of projection images each is judged alone.
+    """
+    headers = [header for headers in _read_all(info.files) for header in headers]
+    flat = bool(headers) and all(header.position is None for header in headers)
+    problems = []
+    for part in [[header] for header in headers] if flat else [headers]:
+        try:
+            stack_slices(part)
+        except DicomError as error:
+            problems.append(str(error))
+    return problems
 
 
-def _stack(source: SeriesInfo | PathLike | Iterable[PathLike]) -> tuple[list[SliceHeader], np.ndarray]:
-    """The headers of one regular stack, in slice order, and its affine to RAS."""
-    headers = [_require_header(file) for file in _files_of(source)]
-    if not headers:
-        raise DicomError("source holds no file; at least one slice is needed.")
-    _check_stack(headers)
-    orientation = np.array(headers[0].orientation, dtype=float)
-    positions = np.array([header.position for header in headers], dtype=float)
-    order, step = sort_slices(positions, orientation, [header.file for header in headers])
-    headers = [headers[i] for i in order]
-    if step is None:
-        step = slice_normal(orientation) * _single_step(headers[0])
-    spacing = np.array(headers[0].pixel_spacing, dtype=float)
-    return headers, affine_ras(positions[order[0]], orientation, spacing, step)
+def _stack(
+    source: Source,
+    series_uid: str | None,
+    series: str | None,
+    plane: str | None,
+    select: Mapping[str, Any] | None,
+    on_gap: str,
+) -> Stack:
+    check_option("on_gap", on_gap, ON_GAP)
+    matching_series([], series, plane)
+    files = _files_of(source, series_uid, series, plane)
+    if not files:
+        raise DicomSelectionError("source holds no file; at least one slice is needed.")
+    headers = list(_read_all(files))
+    for file, found in zip(files, headers):
+        if not found:
+            raise DicomFileError(f"{file}: no DICOM image.")
+    return stack_slices([header for found in headers for header in found], plane, select, on_gap)
 
 
-def _files_of(source: SeriesInfo | PathLike | Iterable[PathLike]) -> list[str]:
+def _files_of(source: Source, series_uid: str | None, series: str | None, plane: str | None) -> list[str]:
     if isinstance(source, SeriesInfo):
         return list(source.files)
-    if isinstance(source, (str, os.PathLike)):
-        if os.path.isdir(os.path.expanduser(source)):
-            return list(select_series(scan_series(source)).files)
-        source = [source]
-    return [os.path.abspath(os.path.expanduser(file)) for file in source]
+    if not isinstance(source, (str, os.PathLike)):
+        return [os.path.abspath(os.path.expanduser(file)) for file in source]
+    path = os.path.abspath(os.path.expanduser(source))
+    if not os.path.isdir(path) and not _is_dicomdir(path):
+        return [path]
+    try:
+        return list(select_series(scan_series(path), series, plane, series_uid).files)
+    except DicomSelectionError as error:
+        raise DicomSelectionError(f"{path}: {error}") from None
 
 
-def _require_header(file: str) -> SliceHeader:
-    header = read_header(file)
-    if header is None:
-        raise DicomError(f"{file}: no DICOM image.")
-    return header
+def _is_named(info: SeriesInfo, name: str | None) -> bool:
+    if name is None:
+        return True
+    exact = (info.series_uid, "" if info.number is None else str(info.number))
+    return name.strip() in exact or fnmatch.fnmatchcase(info.description.lower(), name.strip().lower())
+
+
+def _is_dicomdir(path: PathLike) -> bool:
+    return os.path.basename(path).upper() == "DICOMDIR" and os.path.isfile(path)
+
+
+def _read_all(files: Sequence[str]) -> list[list[SliceHeader]]:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(read_headers, files))
 
 
 def _summary(headers: Sequence[SliceHeader]) -> SeriesInfo:
     first = headers[0]
-    planes = {plane_of(header.orientation) if header.orientation else None for header in headers}
+    planes = {_plane(header) for header in headers}
     return SeriesInfo(
         **dataclasses.asdict(first.series),
-        plane=planes.pop() if len(planes) == 1 else "mixed",
-        shape=(*first.size, sum(header.frames for header in headers)),
+        plane=next(iter(planes)) if len(planes) == 1 else "mixed",
+        shape=(*first.size, len(headers)),
         spacing_mm=_claimed_spacing(headers),
-        files=tuple(header.file for header in headers),
+        files=tuple(dict.fromkeys(header.file for header in headers)),
+        planes=tuple(sorted(plane for plane in planes if plane is not None)),
     )
+
+
+def _plane(header: SliceHeader) -> str | None:
+    return None if header.orientation is None or header.fault else plane_of(header.orientation)
 
 
 def _claimed_spacing(headers: Sequence[SliceHeader]) -> tuple[float, float, float] | None:
     first = headers[0]
     positions = [header.position for header in headers if header.position is not None]
-    if first.pixel_spacing is None or first.orientation is None or not positions:
+    if first.pixel_spacing is None:
         return None
+    if first.orientation is None or first.fault or not positions:
+        return (first.pixel_spacing[0], first.pixel_spacing[1], 1.0) if first.position is None else None
     gaps = np.diff(np.sort(np.array(positions) @ slice_normal(first.orientation)))
     gaps = gaps[gaps >= 0.01]
     step = float(np.median(gaps)) if gaps.size else first.slice_step or 1.0
     return (first.pixel_spacing[0], first.pixel_spacing[1], step)
-
-
-def _single_step(header: SliceHeader) -> float:
-    if header.slice_step is None:
-        logger.warning("%s: neither SpacingBetweenSlices nor SliceThickness; 1 mm is taken.", header.file)
-    return header.slice_step or 1.0
-
-
-def _check_stack(headers: Sequence[SliceHeader]) -> None:
-    first = headers[0]
-    uids = {header.series.series_uid for header in headers}
-    if len(uids) > 1:
-        raise DicomError(f"the files belong to {len(uids)} series; give those of one (see scan_series).")
-    for header in headers:
-        reason = header.refusal()
-        if reason:
-            raise DicomError(f"{header.file}: {reason}.")
-        pairs: dict[str, tuple[Any, Any]] = {
-            "the size (columns, rows)": (header.size, first.size),
-            "PixelSpacing (columns, rows)": (header.pixel_spacing, first.pixel_spacing),
-            "ImageOrientationPatient": (header.orientation, first.orientation),
-        }
-        for name, (ours, theirs) in pairs.items():
-            if not np.allclose(ours, theirs, rtol=0, atol=1e-4):
-                raise DicomError(
-                    f"{name} differs within the series: {theirs} in {first.file}, {ours} in {header.file}. "
-                    "A localizer or several stacks in one series cannot be one volume."
-                )
-
-
-def _read_volume(headers: Sequence[SliceHeader]) -> np.ndarray:
-    # The first slice is decoded before room is made: a wrong size in the header then fails without taking memory.
-    first = read_slice(headers[0])
-    volume = np.empty((*first.shape, len(headers)), dtype=np.float32, order="F")
-    volume[..., 0] = first
-    for k, header in enumerate(headers[1:], start=1):
-        volume[..., k] = read_slice(header)
-    return volume

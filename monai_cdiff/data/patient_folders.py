@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from .dicom_series import DicomError, SeriesInfo, list_files, matching_series, scan_series, select_series
+from .dicom_record import DicomError
+from .dicom_series import SeriesInfo, list_files, matching_series, scan_series, select_series
 
 __all__ = ["dicom_item", "find_items", "image_dimensions", "is_nifti", "subject_of"]
 

@@ -141,7 +141,8 @@ class TestDicom:
     def test_ambiguous_patient_folder_lists_its_series(self, studies):
         with pytest.raises(DicomError, match=f"{studies}/a: several series match") as caught:
             make_datalist(studies, series="t2*")
-        assert "4: 't2_tse_tra', MR, axial, 7x5x4\n  5: 't2_tse_tra', MR, sagittal, 7x5x4" in str(caught.value)
+        for line in ("4: 't2_tse_tra', MR, axial, 7x5x4, ", "5: 't2_tse_tra', MR, sagittal, 7x5x4, "):
+            assert line in str(caught.value)
 
     def test_filters_that_leave_nothing_name_what_there_is(self, studies):
         with pytest.raises(DicomError, match=f"{studies}/a: no series matches series='adc'") as caught:

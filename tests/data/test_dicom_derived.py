@@ -26,7 +26,7 @@ def test_the_record_survives_as_text(tmp_path, write_series):
 @pytest.mark.parametrize("turned", [False, True])
 def test_real_series_comes_back_in_its_place(shared_data, tmp_path, turned):
     volume, affine, info = read_series(shared_data / "prostate3t_dicom" / "Prostate3T-03-0001")
-    record = source_record(info)
+    record = info
     array, matrix = volume, affine
     if turned:  # the same image with its axes flipped and exchanged
         array = volume[::-1].transpose(1, 0, 2)
@@ -36,8 +36,9 @@ def test_real_series_comes_back_in_its_place(shared_data, tmp_path, turned):
     folder = write_derived(array, matrix, record, tmp_path, DONE)
     again, there, new = read_series(folder)
     assert np.array_equal(again, volume) and np.abs(there - affine).max() < 1e-6
-    assert new.study_uid == info.study_uid and new.series_uid != info.series_uid and new.number == info.number + 1000
-    header = pydicom.dcmread(new.files[0], stop_before_pixels=True)
+    assert new.series_uid != info.series_uid and new.number == info.number + 1000
+    header, source = (pydicom.dcmread(record.files[0], stop_before_pixels=True) for record in (new, info))
+    assert header.StudyInstanceUID == source.StudyInstanceUID and header.PatientID == source.PatientID
     assert list(header.ImageType[:2]) == ["DERIVED", "SECONDARY"] and header["SyntheticData"].value == "YES"
     assert "seed=3" in header.ContributingEquipmentSequence[-1].ContributionDescription
     with pytest.raises(FileExistsError, match="overwrite=True"):

@@ -113,5 +113,5 @@ class TestReader:
     def test_wrong_words_fail_at_once(self):
         with pytest.raises(ValueError, match="plane='tra' is not supported; allowed: "):
             DicomSeriesReader(plane="tra")
-        with pytest.raises(ValueError, match="series=4 must be a pattern"):
-            DicomSeriesReader(series=4)
+        with pytest.raises(ValueError, match=r"series=\[4\] must be a pattern"):
+            DicomSeriesReader(series=[4])

@@ -108,21 +108,21 @@ class TestRefusals:
             ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "ImageOrientationPatient differs within the series"),
             ({"PixelSpacing": [0.75, 0.6]}, r"PixelSpacing \(columns, rows\) differs.*0\.6, 0\.75"),
             ({"Rows": 4, "PixelData": bytes(56)}, r"the size \(columns, rows\) differs.*\(7, 4\)"),
-            ({"ImagePositionPatient": [-10, 20, 33]}, "4 slices lie at only 3 positions"),
+            ({"ImagePositionPatient": [-10, 20, 36]}, "lie at one position.*several volumes.*RescaleIntercept"),
             ({"ImagePositionPatient": [-10, 20, 42]}, r"1 slice\(s\) missing.*between 36\.00 and 42\.00"),
             ({"ImagePositionPatient": [-10, 20, 39.5]}, "gaps between slices differ"),
-            ({"ImagePositionPatient": [-10, 21, 39]}, "tilted gantry"),
-            ({"ImagePositionPatient": None}, "ImagePositionPatient absent or malformed"),
-            ({"ImageOrientationPatient": [1, 0, 0, 0, 1]}, "ImageOrientationPatient absent or malformed"),
-            ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "ImageOrientationPatient absent or malformed"),
-            ({"PixelSpacing": [0, 0.5]}, "PixelSpacing absent or malformed"),
+            ({"ImagePositionPatient": [-10, 21, 39]}, "shifted against each other by up to 0.667 mm.*unevenly"),
+            ({"ImagePositionPatient": None}, "ImagePositionPatient is absent, so"),
+            ({"ImageOrientationPatient": [1, 0, 0, 0, 1]}, r"ImageOrientationPatient=\[1.*is malformed"),
+            ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "ImageOrientationPatient=.*two orthogonal unit vectors"),
+            ({"PixelSpacing": [0, 0.5]}, "PixelSpacing=.*must be greater than 0"),
             ({"NumberOfFrames": 2}, "multi-frame.*2 frames.*not supported"),
             ({"SamplesPerPixel": 3}, "SamplesPerPixel=3 must be 1"),
-            ({"PhotometricInterpretation": "MONOCHROME1"}, "'MONOCHROME1' must be 'MONOCHROME2'"),
+            ({"PhotometricInterpretation": "PALETTE COLOR"}, "'PALETTE COLOR' must be 'MONOCHROME1' or 'MONOCHROME2'"),
             ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "mosaic"),
             ({"RescaleSlope": 0}, "the slope not 0"),
-            ({"PixelData": bytes(40)}, "pixel data cannot be read.*Explicit VR Little Endian.*truncated"),
-            ({"ModalityLUTSequence": [pydicom.Dataset()]}, "ModalityLUTSequence is not supported"),
+            ({"PixelData": bytes(40)}, "PixelData has 40 bytes, the header declares 70.*truncated"),
+            ({"ModalityLUTSequence": [pydicom.Dataset()]}, "ModalityLUTSequence cannot be applied"),
         ],
     )
     def test_one_odd_slice(self, tmp_path, write_series, elements, message):
@@ -134,14 +134,6 @@ class TestRefusals:
         files = write_series(tmp_path / "a") + write_series(tmp_path / "b")
         with pytest.raises(DicomError, match="belong to 2 series"):
             read_series(files)
-
-    def test_gantry_tilt_of_the_whole_stack(self, tmp_path, write_series):
-        def change(k, dataset):
-            dataset.ImagePositionPatient = [-10, 20 + 0.5 * k, 30 + 3 * k]
-
-        write_series(tmp_path, change=change)
-        with pytest.raises(DicomError, match="tilted gantry"):
-            read_series(tmp_path)
 
     @pytest.mark.parametrize("kept", [150, 400, 600, -1])
     def test_truncated_file_is_named(self, tmp_path, write_series, kept):
@@ -161,11 +153,6 @@ class TestRefusals:
         with pytest.raises(DicomError, match="holds no file"):
             read_series([])
 
-    @pytest.mark.parametrize("part", ["dcm_qa_enh/Philips", "dicom2nifti/hyperfine"])
-    def test_enhanced_multi_frame(self, shared_data, part):
-        with pytest.raises(DicomError, match="multi-frame DICOM .Enhanced MR Image Storage, .* not supported"):
-            read_series(shared_data / "hard_dicom" / part)
-
 
 class TestScan:
     def test_one_record_for_each_series_in_any_folder(self, tmp_path, write_series):
@@ -176,7 +163,7 @@ class TestScan:
         assert first.files == tuple(sorted(map(str, files))) and first.patient_id == "p7"
         assert first.spacing_mm == pytest.approx((0.5, 0.75, 3.0))
         assert (second.number, second.plane) == (9, "sagittal")
-        assert str(first) == "2: 't2_tse_tra', MR, axial, 7x5x4" and "p7" not in repr(first)
+        assert str(first) == f"2: 't2_tse_tra', MR, axial, 7x5x4, {first.series_uid}" and "p7" not in repr(first)
 
     def test_what_is_no_image_is_passed_over_with_one_warning(self, tmp_path, write_series, caplog):
         def structured_report(k, dataset):
@@ -234,7 +221,8 @@ class TestSelect:
         with pytest.raises(DicomError, match="several series match series='t2\\*', plane=None") as caught:
             select_series(self.SERIES, "t2*")
         text = str(caught.value)
-        assert "1: 't2_tse_tra', MR, axial, 4x3x2\n  2: 'T2_sag', MR, sagittal, 4x3x2" in text and "dwi" not in text
+        assert "1: 't2_tse_tra', MR, axial, 4x3x2, 1.1\n  2: 'T2_sag', MR, sagittal, 4x3x2, 1.2" in text
+        assert "dwi" not in text
         assert '--series "t2*"' in text and "--plane axial" in text
 
     def test_none_lists_what_there_is(self):
@@ -245,8 +233,8 @@ class TestSelect:
     def test_bad_arguments(self):
         with pytest.raises(DicomError, match="there is no DICOM image series"):
             select_series([])
-        with pytest.raises(ValueError, match="series=5 must be a pattern"):
-            select_series(self.SERIES, 5)
+        with pytest.raises(ValueError, match=r"series=\[5\] must be a pattern"):
+            select_series(self.SERIES, [5])
         with pytest.raises(ValueError, match="plane='axail'.*Did you mean 'axial'"):
             select_series(self.SERIES, plane="axail")
 
@@ -280,7 +268,10 @@ class TestRealSeries:
         ("folder", "message"),
         [
             ("ProstateX-missing-slice", r"1 slice\(s\) missing.*between -15\.88 and -9\.88 mm"),
-            ("ProstateX/ProstateX-0000/07-07-2011/6.000000-ep2ddifftraDYNDIST-69284", "57 slices .* only 19 positions"),
+            (
+                "ProstateX/ProstateX-0000/07-07-2011/6.000000-ep2ddifftraDYNDIST-69284",
+                "lie at one position.*among 57 slices.*SequenceName",
+            ),
         ],
     )
     def test_refused(self, shared_data, folder, message):
@@ -289,5 +280,5 @@ class TestRealSeries:
 
     def test_truncated_test_file_of_pydicom(self):
         file = pydicom.data.get_testdata_file("MR_truncated.dcm")
-        with pytest.raises(DicomError, match="MR_truncated.dcm.*pixel data cannot be read"):
+        with pytest.raises(DicomError, match="MR_truncated.dcm: PixelData has 8130 bytes.*truncated"):
             read_series(file)

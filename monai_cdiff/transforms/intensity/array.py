@@ -32,7 +32,8 @@ class ScaleIntensityPatientwise(InvertibleTransform):
 
     - The percentiles coincide, but not all values are equal: minimum and maximum take their place.
     - All values of the reference are equal: ``high - low`` is taken as 1, so that a constant goes to ``b_min``.
-    - Voxels equal to ``padding_value`` are left out of the statistics and scaled like all others.
+    - Voxels equal to ``padding_value`` are left out of the statistics and scaled like all others. Without it, so are
+      those that the metadata of a DICOM series call padding (``padding``), and whatever lies beyond all others.
     - NaN or infinite voxels: an error in the image; left out of the statistics in a reference.
 
     What was used is kept as one string, ``meta["intensity_range"]``: JSON with the numbers ``low``, ``high``, ``b_min``
@@ -95,6 +96,8 @@ class ScaleIntensityPatientwise(InvertibleTransform):
         counted = torch.isfinite(tensor)
         if self.padding_value is not None:
             counted &= tensor != self.padding_value
+        else:
+            counted &= _not_padding(reference, tensor)
         values = tensor[counted].detach().double().cpu().numpy()
         if values.size == 0:
             raise ValueError(
@@ -205,6 +208,15 @@ class UnscaleIntensityPatientwise(Transform):
         plain = convert_to_tensor(image, track_meta=False)
         values = mapping.unscale_spread(plain) if self.spread else mapping.unscale(plain)
         return _without_range(convert_to_dst_type(values, image, dtype=values.dtype)[0])
+
+
+def _not_padding(reference: NdarrayOrTensor, tensor: torch.Tensor) -> torch.Tensor | bool:
+    text = reference.meta.get("padding") if isinstance(reference, MetaTensor) else None
+    if not isinstance(text, str) or text in ("", "none"):
+        return True
+    padding = json.loads(text)
+    low, high = padding["valid_range"]  # interpolation blends padding into values that no voxel had
+    return (tensor >= low) & (tensor <= high) & ~torch.isin(tensor, torch.tensor(padding["values"], dtype=tensor.dtype))
 
 
 class _Mapping(NamedTuple):

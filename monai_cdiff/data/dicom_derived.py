@@ -18,6 +18,7 @@ import numpy as np
 
 from .derivation import Derivation
 from .dicom_encode import Encoding, check_finite, choose_encoding, encode, window
+from .dicom_file import open_dataset
 from .dicom_geometry import slice_normal
 from .dicom_grid import SliceGrid, check_overlap, projection_grid, slice_grid
 from .dicom_provenance import check_derivation, describe, local_time, lossy_elements, source_image_item
@@ -113,6 +114,8 @@ def write_derived(
     flat = len(source.shape) == 2
     target = Path(out_dir) / ((name or default_name(source, derivation)) + (".dcm" if flat else ""))
     _check_target(target, flat, overwrite)
+    if target in (Path(file).parent if not flat else Path(file) for file in source.files):
+        raise FileExistsError(f"{target} is the source itself; give another name.")
     grid = (projection_grid if flat else slice_grid)(array, affine, source)
     if not flat:
         check_overlap(grid, source)
@@ -149,10 +152,13 @@ def _datasets(
     templates: dict[str, Any] = {}
     for k, number in enumerate(numbers):
         file = source.files[nearest[k]]
-        if file not in templates:
-            templates[file] = _template(headers[file], grid, encoding, derivation, shared, window_values, now)
-        dataset = _copy(templates[file], headers[file])
-        items = [source_image_item(headers[source.files[i]], source.frames[i]) for i in sources[k]]
+        try:
+            if file not in templates:
+                templates[file] = _template(headers[file], grid, encoding, derivation, shared, window_values, now)
+            dataset = _copy(templates[file], headers[file])
+            items = [source_image_item(headers[source.files[i]], source.frames[i]) for i in sources[k]]
+        except Exception as error:  # pydicom converts an element when it is asked for, and raises many kinds
+            raise DicomFileError(f"{file}: its header cannot be taken over: {error}") from error
         put(dataset, "SourceImageSequence", items)
         put(dataset, "InstanceNumber", number)
         _place(dataset, grid, k, source, flat)
@@ -229,7 +235,8 @@ def _place(dataset: Any, grid: SliceGrid, k: int, source: SourceRecord, flat: bo
     put(dataset, "SliceLocation", _ds(grid.positions[k] @ grid.normal))
     old = source.spacing_mm[2]
     if len(source.positions) > 1:
-        old = float(np.ptp(np.array(source.positions) @ slice_normal(source.orientation))) / (len(source.positions) - 1)
+        depths = np.sort(np.array(source.positions) @ slice_normal(source.orientation))
+        old = float(np.median(np.diff(depths)))  # slices may lack, and a tilted stack's step is longer than its gap
     thickness = dataset.get("SliceThickness") or old
     if abs(grid.gap / old - 1) > 1e-3 or not dataset.get("SliceThickness"):
         put(dataset, "SliceThickness", _ds(float(thickness) * grid.gap / old))
@@ -276,11 +283,10 @@ def _ds(value: float) -> str:
 
 
 def _header(file: str) -> Any:
-    from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
     try:
-        return dcmread(file, stop_before_pixels=True)
+        return open_dataset(file)
     except InvalidDicomError as error:
         raise DicomFileError(f"{file}: no DICOM file: {error}") from error
 
@@ -305,14 +311,13 @@ def _check_target(target: Path, flat: bool, overwrite: bool) -> None:
 
 
 def _is_derived(path: Path, any_name: bool) -> bool:
-    from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
     if not path.is_file() or not (any_name or _OURS.fullmatch(path.name)):
         return False
     try:
-        header = dcmread(path, stop_before_pixels=True, specific_tags=["ImageType", "ContributingEquipmentSequence"])
-    except (InvalidDicomError, OSError):
+        header = open_dataset(str(path), tags=["ImageType", "ContributingEquipmentSequence"])
+    except (InvalidDicomError, DicomFileError, OSError):
         return False
     return "DERIVED" in (header.get("ImageType") or "") and "ContributingEquipmentSequence" in header
 

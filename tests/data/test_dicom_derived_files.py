@@ -15,7 +15,7 @@ import pydicom
 import pytest
 
 from contracts.dicom_sources import write_projection, write_stack
-from monai_cdiff.data import Derivation, write_derived
+from monai_cdiff.data import Derivation, DicomError, read_series, write_derived
 from monai_cdiff.data.dicom_derived import default_name
 
 DONE = Derivation("denoised", "dn 2/x")
@@ -69,6 +69,9 @@ def test_row22_what_no_such_call_wrote_is_never_replaced(tmp_path):
         write_derived(values, affine, record, tmp_path / "out", DONE, overwrite=True)
     with pytest.raises(FileExistsError, match="00.dcm was not written"):
         write_derived(values, affine, record, tmp_path, DONE, name="mr", overwrite=True)
+    again = read_series(write_derived(values, affine, record, tmp_path, DONE, name="derived"))[2]
+    with pytest.raises(FileExistsError, match="the source itself"):
+        write_derived(values, affine, again, tmp_path, DONE, name="derived", overwrite=True)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(FileExistsError, match="file is a file"):
         write_derived(values, affine, record, tmp_path, DONE, name="file", overwrite=True)
@@ -86,7 +89,7 @@ def test_row22_a_source_that_fails_midway_leaves_nothing(tmp_path):
     dataset = pydicom.dcmread(record.files[4])
     del dataset.SOPInstanceUID
     dataset.save_as(record.files[4])
-    with pytest.raises(Exception, match="SOPInstanceUID"):
+    with pytest.raises(DicomError, match="04.dcm.*SOPInstanceUID"):
         write_derived(values, affine, record, tmp_path / "out", DONE, overwrite=True)
     assert _contents(path) == before and len(list((tmp_path / "out").iterdir())) == 1
 

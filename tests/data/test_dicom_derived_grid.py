@@ -137,3 +137,29 @@ def test_row18_spacing_of_a_finer_radiograph(tmp_path, modality):
     assert np.array_equal(dataset.pixel_array, values[::-1].T)
     with pytest.raises(DicomError, match="right angles only"):
         write_derived(values, _turned(affine), record, tmp_path, DONE, name="turned")
+
+
+@pytest.mark.parametrize("missing", [2, 3])
+def test_row06_a_source_with_a_gap_that_was_filled(tmp_path, missing):
+    write_stack(tmp_path / "in", size=(8, 6, 7))
+    (tmp_path / "in" / f"0{missing}.dcm").unlink()
+    values, affine, record = read_series(tmp_path / "in", on_gap="resample")
+    assert values.shape == (8, 6, 7)
+    folder = write_derived(values, affine, record, tmp_path / "out", DONE)
+    again, there = read_series(folder)[:2]
+    assert np.array_equal(again, values) and np.allclose(there, affine)
+    datasets = [pydicom.dcmread(file) for file in sorted(folder.glob("*.dcm"))]
+    assert {float(dataset.SliceThickness) for dataset in datasets} == {2.5}
+    assert [len(dataset.SourceImageSequence) for dataset in datasets] == [1 + (k == missing) for k in range(7)]
+
+
+def test_row07_a_tilted_series_comes_back_tilted(tmp_path):
+    _, affine, record = write_stack(tmp_path / "in")
+    affine = affine.copy()
+    affine[1, 2] += 1.0
+    tilted = write_derived(linear(affine, (8, 6, 5)), affine, record, tmp_path / "tilted", DONE)
+    values, there, record = read_series(tilted)
+    assert np.allclose(there, affine)
+    again, there, _ = read_series(write_derived(values, there, record, tmp_path / "out", DONE))
+    assert np.array_equal(again, values) and np.allclose(there, affine)
+    assert {float(pydicom.dcmread(file).SliceThickness) for file in (tmp_path / "out").rglob("*.dcm")} == {2.5}

@@ -8,7 +8,15 @@ import pytest
 from pydicom.uid import JPEGBaseline8Bit
 
 from contracts.dicom_sources import write_projection, write_stack
-from monai_cdiff.data import Derivation, DicomError, check_writable, write_derived
+from monai_cdiff.data import (
+    Derivation,
+    DicomError,
+    check_writable,
+    scan_series,
+    series_problems,
+    source_record,
+    write_derived,
+)
 
 SETTINGS = {"bundle": "sr 0.1", "model_sha256": "ab" * 32, "num_inference_steps": 8, "seed": 3, "mask": None}
 DONE = Derivation("in-plane super-resolution by factor 4", "sr", SETTINGS, codes=("SpatialResampling",))
@@ -171,3 +179,13 @@ def test_row09_what_cannot_be_written_is_refused_with_what_can(tmp_path, change,
         with pytest.raises(DicomError, match=f"(?s){word}.*CT, MR and single images of CR, DX"):
             call(record)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_row09_real_enhanced_images_are_read_and_not_written(tmp_path, shared_data):
+    files = sorted(path for path in (shared_data / "hard_dicom" / "dcm_qa_enh").rglob("*") if path.is_file())
+    found = [info for file in files for info in scan_series(file) if info.shape[2] > 1 and not series_problems(info)]
+    assert found
+    for info in found[:3]:
+        with pytest.raises(DicomError, match="Enhanced .*one frame in a file"):
+            check_writable(source_record(info))

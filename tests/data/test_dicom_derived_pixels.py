@@ -50,7 +50,7 @@ def test_row19_ct_keeps_the_window_of_its_source_and_a_map_does_not(tmp_path):
 
 
 def test_row19_mr_is_rounded_to_integers_without_a_slope(tmp_path):
-    values, affine, record = write_stack(tmp_path / "in", size=(16, 12, 60), RescaleSlope=3, RescaleIntercept=7)
+    values, affine, record = write_stack(tmp_path / "in", size=(16, 12, 8), RescaleSlope=3, RescaleIntercept=7)
     values = np.linspace(0, 4000, values.size).reshape(values.shape)
     again, dataset = _written(values, affine, record, tmp_path)
     assert np.abs(again - values).max() <= 0.5 and "RescaleSlope" not in dataset and "RescaleIntercept" not in dataset

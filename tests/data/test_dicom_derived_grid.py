@@ -126,11 +126,11 @@ def test_row18_one_slice_of_a_template_file(tmp_path):
 @pytest.mark.parametrize("modality", ["CR", "DX"])
 def test_row18_spacing_of_a_finer_radiograph(tmp_path, modality):
     _, affine, record = write_projection(tmp_path / "in", modality, PixelSpacing=[0.3, 0.15])
-    finer = _finer((2, 4, 1), affine)
-    values = np.arange(16 * 24.0).reshape(16, 24)
+    finer = _finer((2, 2, 1), affine)
+    values = np.arange(16 * 12.0).reshape(16, 12)
     dataset = pydicom.dcmread(write_derived(values, finer, record, tmp_path, DONE))
-    assert np.allclose(np.array(dataset.ImagerPixelSpacing, float), [0.1, 0.1])
-    assert np.allclose(np.array(dataset.PixelSpacing, float), [0.075, 0.075])
+    assert np.allclose(np.array(dataset.ImagerPixelSpacing, float), [0.2, 0.1])
+    assert np.allclose(np.array(dataset.PixelSpacing, float), [0.15, 0.075])
     assert np.array_equal(dataset.pixel_array, values.T) and "ImagePositionPatient" not in dataset
     flipped = affine @ np.diag([-1.0, 1, 1, 1])
     dataset = pydicom.dcmread(write_derived(values, flipped, record, tmp_path, DONE, name="flipped"))
@@ -163,3 +163,10 @@ def test_row07_a_tilted_series_comes_back_tilted(tmp_path):
     again, there, _ = read_series(write_derived(values, there, record, tmp_path / "out", DONE))
     assert np.array_equal(again, values) and np.allclose(there, affine)
     assert {float(pydicom.dcmread(file).SliceThickness) for file in (tmp_path / "out").rglob("*.dcm")} == {2.5}
+
+
+def test_row18_places_in_pixels_stay_on_the_grid_of_the_source_only(tmp_path):
+    values, affine, record = write_projection(tmp_path / "in", ShutterShape="RECTANGULAR", ShutterLeftVerticalEdge=2)
+    same = pydicom.dcmread(write_derived(values, affine, record, tmp_path, DONE, name="same"))
+    finer = write_derived(values.repeat(2, axis=0), affine @ np.diag([0.5, 1, 1, 1]), record, tmp_path, DONE)
+    assert same.ShutterLeftVerticalEdge == 2 and "ShutterShape" not in pydicom.dcmread(finer)

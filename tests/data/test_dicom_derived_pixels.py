@@ -137,6 +137,15 @@ def test_row11_monochrome1_is_undone(tmp_path, modality):
     assert np.isclose(dataset.WindowCenter, np.mean(shown)) and np.isclose(dataset.WindowWidth, np.ptp(shown))
 
 
+def test_row11_the_window_of_scaled_monochrome1_is_in_its_own_units(tmp_path):
+    _, affine, record = write_stack(tmp_path / "in", PhotometricInterpretation="MONOCHROME1")
+    values = np.linspace(0, 1, 240).reshape(8, 6, 5) ** 2
+    again, dataset = _written(values, affine, record, tmp_path)
+    assert np.abs(again - values).max() < 1e-5
+    low, high = np.percentile(1 - values, [0.5, 99.5])
+    assert np.isclose(dataset.WindowCenter, (low + high) / 2, atol=1e-3)
+
+
 def test_row19_dx_takes_no_slope(tmp_path, caplog):
     values, affine, record = write_projection(tmp_path / "in", "DX")
     with pytest.raises(DicomError, match="steps finer than 1"):

@@ -8,6 +8,7 @@ from .dicom_derived import check_writable, write_derived
 from .dicom_reader import DicomSeriesReader
 from .dicom_record import DicomError, DicomFileError, DicomGeometryError, DicomSelectionError, SourceRecord
 from .dicom_series import SeriesInfo, read_series, scan_series, select_series, series_problems, source_record
+from .dicom_writer import DicomSeriesWriter
 from .inputs import list_inputs, output_name, output_stem
 from .items import ItemDataset, spacing_range
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
@@ -22,6 +23,7 @@ __all__ = [
     "DicomGeometryError",
     "DicomSelectionError",
     "DicomSeriesReader",
+    "DicomSeriesWriter",
     "ItemDataset",
     "IterationSampler",
     "KeyedDataset",

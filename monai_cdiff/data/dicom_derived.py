@@ -6,7 +6,6 @@ header of the source's SOP class is refused before anything is written, and no h
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -19,11 +18,13 @@ import numpy as np
 
 from .derivation import Derivation
 from .dicom_encode import Encoding, check_finite, choose_encoding, encode, window
+from .dicom_file import open_dataset
 from .dicom_geometry import slice_normal
 from .dicom_grid import SliceGrid, check_overlap, projection_grid, slice_grid
 from .dicom_provenance import check_derivation, describe, local_time, lossy_elements, source_image_item
 from .dicom_record import DicomError, DicomFileError, SourceRecord
 from .dicom_template import kept_elements, put
+from .inputs import output_stem
 
 __all__ = ["check_writable", "default_name", "write_derived"]
 
@@ -34,6 +35,7 @@ _PROJECTIONS = {
     "1.2.840.10008.5.1.4.1.1.1.1.1": "DX for processing",
 }
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+_NARROW_WINDOW = 256  # the function LINEAR shows a window one unit narrower than it says, LINEAR_EXACT does not
 _OURS = re.compile(r"\d{4,}\.dcm")
 
 
@@ -43,19 +45,24 @@ def check_writable(source: SourceRecord) -> None:
     Raises:
         DicomError: naming the file, its SOP class and those that can be written.
     """
-    uid = _header(source.files[0]).SOPClassUID
-    listed = f"can be written: {', '.join([*_STACKS.values(), *_PROJECTIONS.values()])}, single frames"
-    if uid not in _STACKS and uid not in _PROJECTIONS:
-        raise DicomError(f"{source.files[0]}: no derived series of {uid.name}; {listed}.")
-    if uid in _STACKS and not (source.positions and source.orientation):
-        raise DicomError(f"{source.files[0]}: {uid.name} without a place in space, which its module demands; {listed}.")
+    header, file = _header(source.files[0]), source.files[0]
+    uid, frames = header.get("SOPClassUID"), int(header.get("NumberOfFrames") or 1)
+    kind = getattr(uid, "name", "a file without SOPClassUID")
+    flat = len(source.shape) == 2
+    stacks, images = ", ".join(_STACKS.values()), ", ".join(_PROJECTIONS.values())
+    listed = f"can be written: series of {stacks} and single images of {images}, one frame in a file"
+    if frames > 1 or uid not in {**_STACKS, **_PROJECTIONS}:
+        raise DicomError(f"{file}: no series can be derived from {kind} with {frames} frame(s); {listed}.")
+    if uid in _STACKS and (flat or not (source.positions and source.orientation)):
+        raise DicomError(f"{file}: {kind} without a place in space, which its module demands; {listed}.")
+    if uid in _PROJECTIONS and not flat:
+        raise DicomError(f"{file}: {kind} as a volume of shape {source.shape}; {listed}.")
 
 
 def default_name(source: SourceRecord, derivation: Derivation) -> str:
-    """Name of the folder or file: series number and a short hash of the source's UID, and the label."""
-    short = hashlib.sha256(source.series_uid.encode()).hexdigest()[:8]
-    label = re.sub(r"[^\w.-]", "_", derivation.label)
-    return f"series-{source.number or 0}-{short}_{label}"
+    """Name of the folder or file, without ending: series number and a short hash of the source's UID, and the label."""
+    stem = output_stem(source.files[0], source.series_uid, source.number, flat=len(source.shape) == 2)
+    return f"{stem}_{re.sub(r'[^a-zA-Z0-9.-]', '_', derivation.label)}"
 
 
 def write_derived(
@@ -96,18 +103,25 @@ def write_derived(
     check_derivation(derivation)
     check_writable(source)
     array = np.asarray(array)
-    if array.ndim not in (2, 3) or not array.size:
-        raise DicomError(f"array has shape {array.shape}; (X, Y, Z) or (X, Y) is needed, without a channel.")
+    if array.ndim not in (2, 3) or not array.size or array.dtype.kind not in "fiu":
+        raise DicomError(
+            f"array has shape {array.shape} and type {array.dtype}; real numbers of shape (X, Y, Z) or (X, Y) are "
+            "needed, without a channel."
+        )
+    if series_number is not None and not 0 <= series_number < 2**31:
+        raise DicomError(f"series_number={series_number} must be from 0 to {2**31 - 1}.")
     first = _header(source.files[0])
-    flat = first.SOPClassUID in _PROJECTIONS
+    flat = len(source.shape) == 2
     target = Path(out_dir) / ((name or default_name(source, derivation)) + (".dcm" if flat else ""))
-    _check_target(target, overwrite)
+    _check_target(target, flat, overwrite)
+    if target in (Path(file).parent if not flat else Path(file) for file in source.files):
+        raise FileExistsError(f"{target} is the source itself; give another name.")
     grid = (projection_grid if flat else slice_grid)(array, affine, source)
     if not flat:
         check_overlap(grid, source)
     check_finite(array)
     encoding = choose_encoding(array, first, derivation.quantity)
-    with _appearing(target, overwrite) as temporary:
+    with _appearing(target, flat, overwrite) as temporary:
         for number, dataset in _datasets(grid, encoding, source, derivation, series_number, flat):
             dataset.save_as(temporary if flat else temporary / f"{number:04d}.dcm", enforce_file_format=True)
     return target
@@ -138,10 +152,13 @@ def _datasets(
     templates: dict[str, Any] = {}
     for k, number in enumerate(numbers):
         file = source.files[nearest[k]]
-        if file not in templates:
-            templates[file] = _template(headers[file], grid, encoding, derivation, shared, window_values, now)
-        dataset = _copy(templates[file], headers[file])
-        items = [source_image_item(headers[source.files[i]], source.frames[i]) for i in sources[k]]
+        try:
+            if file not in templates:
+                templates[file] = _template(headers[file], grid, encoding, derivation, shared, window_values, now)
+            dataset = _copy(templates[file], headers[file])
+            items = [source_image_item(headers[source.files[i]], source.frames[i]) for i in sources[k]]
+        except Exception as error:  # pydicom converts an element when it is asked for, and raises many kinds
+            raise DicomFileError(f"{file}: its header cannot be taken over: {error}") from error
         put(dataset, "SourceImageSequence", items)
         put(dataset, "InstanceNumber", number)
         _place(dataset, grid, k, source, flat)
@@ -176,8 +193,11 @@ def _template(
         pixels["RescaleSlope"], pixels["RescaleIntercept"] = encoding.slope, encoding.intercept
         pixels["RescaleType"] = "HU" if is_ct else "US"
     pixels["WindowCenter"], pixels["WindowWidth"] = (_ds(value) for value in window_values)
+    if window_values[1] < _NARROW_WINDOW:
+        pixels["VOILUTFunction"] = "LINEAR_EXACT"
     if is_ct and derivation.quantity == "image" and header.get("WindowCenter") and header.get("WindowWidth"):
-        for name in ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation"):
+        for name in ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction"):
+            pixels.pop(name, None)
             if name in header:
                 pixels[name] = header[name].value
     for keyword, value in {**shared, **pixels}.items():
@@ -215,7 +235,8 @@ def _place(dataset: Any, grid: SliceGrid, k: int, source: SourceRecord, flat: bo
     put(dataset, "SliceLocation", _ds(grid.positions[k] @ grid.normal))
     old = source.spacing_mm[2]
     if len(source.positions) > 1:
-        old = float(np.ptp(np.array(source.positions) @ slice_normal(source.orientation))) / (len(source.positions) - 1)
+        depths = np.sort(np.array(source.positions) @ slice_normal(source.orientation))
+        old = float(np.median(np.diff(depths)))  # slices may lack, and a tilted stack's step is longer than its gap
     thickness = dataset.get("SliceThickness") or old
     if abs(grid.gap / old - 1) > 1e-3 or not dataset.get("SliceThickness"):
         put(dataset, "SliceThickness", _ds(float(thickness) * grid.gap / old))
@@ -262,11 +283,10 @@ def _ds(value: float) -> str:
 
 
 def _header(file: str) -> Any:
-    from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
     try:
-        return dcmread(file, stop_before_pixels=True)
+        return open_dataset(file)
     except InvalidDicomError as error:
         raise DicomFileError(f"{file}: no DICOM file: {error}") from error
 
@@ -277,28 +297,42 @@ def _record(source: str | os.PathLike[str]) -> SourceRecord:
     return source_record(source)
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
+def _check_target(target: Path, flat: bool, overwrite: bool) -> None:
     if not target.exists():
         return
     if not overwrite:
         raise FileExistsError(f"{target} exists; give another name or overwrite=True.")
-    if target.is_dir():
-        foreign = [entry.name for entry in target.iterdir() if not (entry.is_file() and _OURS.fullmatch(entry.name))]
-        if foreign:
-            raise FileExistsError(f"{target} holds {foreign[0]!r}, which no such call wrote; it is not replaced.")
+    if target.is_dir() == flat:
+        raise FileExistsError(f"{target} is a {'folder' if flat else 'file'}, which no such call wrote.")
+    entries = [target] if flat else sorted(target.iterdir())
+    foreign = [entry for entry in entries if not _is_derived(entry, any_name=flat)]
+    if foreign:
+        raise FileExistsError(f"{foreign[0]} was not written by such a call; {target} is not replaced.")
+
+
+def _is_derived(path: Path, any_name: bool) -> bool:
+    from pydicom.errors import InvalidDicomError
+
+    if not path.is_file() or not (any_name or _OURS.fullmatch(path.name)):
+        return False
+    try:
+        header = open_dataset(str(path), tags=["ImageType", "ContributingEquipmentSequence"])
+    except (InvalidDicomError, DicomFileError, OSError):
+        return False
+    return "DERIVED" in (header.get("ImageType") or "") and "ContributingEquipmentSequence" in header
 
 
 @contextmanager
-def _appearing(target: Path, overwrite: bool) -> Iterator[Path]:
+def _appearing(target: Path, flat: bool, overwrite: bool) -> Iterator[Path]:
     """A temporary path beside the target that takes its place at the end, whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{os.getpid()}-{target.name}")
     old = target.with_name(f".{os.getpid()}-old-{target.name}")
     try:
-        if target.suffix != ".dcm":
+        if not flat:
             temporary.mkdir()
         yield temporary
-        _check_target(target, overwrite)
+        _check_target(target, flat, overwrite)
         if target.is_dir():
             os.rename(target, old)
         try:

@@ -104,7 +104,8 @@ def window(array: np.ndarray, encoding: Encoding) -> tuple[float, float]:
     if encoding.inverted:
         stored = encoding.mirrored((centre - encoding.intercept) / encoding.slope)
         centre = stored * encoding.slope + encoding.intercept
-    return centre, max(float(high - low), 1.0)
+    width = float(high - low) or float(array.max()) - float(array.min()) or 1.0
+    return centre, width
 
 
 def _kind(header: Any) -> str:

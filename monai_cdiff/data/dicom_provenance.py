@@ -112,7 +112,8 @@ def plain_text(text: str) -> str:
 
 
 def _image_type(header: Any, derivation: Derivation) -> list[str]:
-    values = [str(value) for value in (header.get("ImageType") or [])] if header.get("ImageType") else []
+    value = header.get("ImageType") or []
+    values = [value] if isinstance(value, str) else list(value)
     if header.get("Modality") not in ("MR", "CT"):
         return ["DERIVED", "SECONDARY", ""]
     default = "AXIAL" if header.get("Modality") == "CT" else "OTHER"
@@ -139,7 +140,7 @@ def _equipment(derivation: Derivation, now: datetime.datetime) -> list[Any]:
 
 def _settings_parts(derivation: Derivation) -> list[str]:
     # Cut between settings only: one item of the sequence holds 1024 characters.
-    parts = [plain_text(derivation.description)[:_TEXT_LENGTH]]
+    parts = [plain_text(derivation.description)]
     for name, value in derivation.settings.items():
         if value is None:
             continue

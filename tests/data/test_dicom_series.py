@@ -165,7 +165,7 @@ class TestScan:
         assert (second.number, second.plane) == (9, "sagittal")
         assert str(first) == f"2: 't2_tse_tra', MR, axial, 7x5x4, {first.series_uid}" and "p7" not in repr(first)
 
-    def test_what_is_no_image_is_passed_over_with_one_warning(self, tmp_path, write_series, caplog):
+    def test_row04_what_is_no_image_is_passed_over_with_one_warning(self, tmp_path, write_series, caplog):
         def structured_report(k, dataset):
             dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
 

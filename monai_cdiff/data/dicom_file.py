@@ -35,7 +35,7 @@ def open_dataset(file: str, pixels: bool = False, tags: Sequence[str] | None = N
     """
     import pydicom
 
-    if os.path.exists(file) and not (os.path.isfile(file) or os.path.isdir(file)):
+    if not os.path.isfile(file) and os.path.exists(file) and not os.path.isdir(file):
         raise DicomFileError(f"{file}: a pipe, socket or device; only regular files are opened.")
     with open(file, "rb") as stream:
         try:

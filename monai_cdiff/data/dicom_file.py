@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import mmap
+import os
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -34,6 +35,8 @@ def open_dataset(file: str, pixels: bool = False, tags: Sequence[str] | None = N
     """
     import pydicom
 
+    if not os.path.isfile(file) and os.path.exists(file) and not os.path.isdir(file):
+        raise DicomFileError(f"{file}: a pipe, socket or device; only regular files are opened.")
     with open(file, "rb") as stream:
         try:
             view = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)

@@ -13,7 +13,7 @@ from .dicom_multiframe import FrameGroups
 from .dicom_pixels import check_pixel_size
 from .dicom_record import DicomError, DicomFileError
 
-__all__ = ["SeriesIdentity", "SliceHeader", "numbers", "read_headers"]
+__all__ = ["ENHANCED", "SeriesIdentity", "SliceHeader", "numbers", "read_headers"]
 
 _TAGS = (
     "SOPClassUID ImageType Modality SeriesDescription SeriesNumber SeriesInstanceUID StudyInstanceUID PatientID "
@@ -22,8 +22,9 @@ _TAGS = (
     "NominalScannedPixelSpacing SliceThickness SpacingBetweenSlices SharedFunctionalGroupsSequence "
     "PerFrameFunctionalGroupsSequence"
 ).split()
-_ENHANCED = ("Enhanced MR Image", "Enhanced CT Image", "Legacy Converted Enhanced MR", "Legacy Converted Enhanced CT")
+ENHANCED = ("Enhanced MR Image", "Enhanced CT Image", "Legacy Converted Enhanced MR", "Legacy Converted Enhanced CT")
 _PROJECTIONS = ("Computed Radiography", "Digital X-Ray", "Mammography", "X-Ray Angiographic", "Radiofluoroscopic")
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient")
 _FARTHEST_MM = 1e6
 
 
@@ -125,9 +126,12 @@ def _parse(file: str, dataset: Any, kind: str) -> list[SliceHeader]:
         number=None if number is None else int(number[0]),
     )
     frames = int(dataset.get("NumberOfFrames") or 1)
+    groups = FrameGroups(dataset) if kind.startswith(ENHANCED) else None
     fault = _fault(file, dataset, kind, frames)
-    count = frames if kind.startswith(_ENHANCED) and not fault else 1
-    groups = FrameGroups(dataset) if kind.startswith(_ENHANCED) else None
+    # A compressed file of a few bytes may claim any number of frames, so they are counted before they are described.
+    if groups is not None and not fault and len(groups) != frames and (len(groups), frames) != (0, 1):
+        fault = f"{file}: NumberOfFrames={frames}, but PerFrameFunctionalGroupsSequence describes {len(groups)}"
+    count = frames if groups is not None and not fault else 1
     headers = []
     for frame in range(1, count + 1):
         elements = dataset if groups is None else groups.geometry(frame)
@@ -150,7 +154,7 @@ def _parse(file: str, dataset: Any, kind: str) -> list[SliceHeader]:
 
 def _fault(file: str, dataset: Any, kind: str, frames: int) -> str:
     photometric = str(dataset.get("PhotometricInterpretation") or "")
-    if frames > 1 and not kind.startswith(_ENHANCED):
+    if frames > 1 and not kind.startswith(ENHANCED):
         return f"{file}: multi-frame {kind} ({frames} frames) is not supported; only enhanced MR and CT are"
     if "MOSAIC" in str(dataset.get("ImageType") or ""):
         return f"{file}: a mosaic holds many slices in one image and is not supported; convert it first"
@@ -189,7 +193,7 @@ def _place(elements: Any, projection: bool) -> tuple[dict[str, Any], str]:
 def _misplaced(elements: Any, found: dict[str, tuple[float, ...] | None], projection: bool) -> str:
     for keyword, values in found.items():
         given = elements.get(keyword)
-        if values is None and given not in (None, "") and not (projection and keyword.startswith("Image")):
+        if values is None and given not in (None, "") and not (projection and keyword in _PLACE):
             return f"{keyword}={str(given)[:60]} is malformed"
         if values is not None and max(map(abs, values)) > _FARTHEST_MM:
             return f"{keyword}={values} lies beyond {_FARTHEST_MM:g} mm"

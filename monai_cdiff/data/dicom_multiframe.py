@@ -30,6 +30,10 @@ class FrameGroups:
         self._shared = shared[0] if len(shared) else None
         self._frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
 
+    def __len__(self) -> int:
+        """How many frames have groups of their own."""
+        return len(self._frames)
+
     def of(self, frame: int) -> list[Any]:
         """The groups that speak of a frame, counted from 1: its own before those of all frames."""
         own = self._frames[frame - 1] if frame <= len(self._frames) else None

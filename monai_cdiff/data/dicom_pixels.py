@@ -96,7 +96,12 @@ def stored_values(file: str, dataset: Any = None) -> np.ndarray:
             f"{file}: the pixel data cannot be decoded ({syntax.name}): {error}. The file is truncated or damaged, or "
             "a decoder is lacking (pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg)."
         ) from error
-    return _meaningful_bits(values.reshape(shape), dataset, shifted=not syntax.is_encapsulated)
+    bits, stored = _integer(file, dataset, "BitsAllocated"), _integer(file, dataset, "BitsStored")
+    high = stored - 1 if syntax.is_encapsulated else _integer(file, dataset, "HighBit")
+    kind = "i" if _integer(file, dataset, "PixelRepresentation") else "u"
+    values = values.reshape(shape).astype(f"{kind}{bits // 8}")
+    # Shifting up drops what lies above the highest bit, shifting down what lies below and brings the sign along.
+    return (values << (bits - 1 - high)) >> (bits - stored)
 
 
 def _integer(file: str, dataset: Any, name: str) -> int:
@@ -105,8 +110,10 @@ def _integer(file: str, dataset: Any, name: str) -> int:
         value = dataset.get(name)
         if value in (None, "") and name in defaults:
             return defaults[name]
-        if value is None and name == "HighBit":
+        if value in (None, "") and name == "HighBit":
             return int(dataset.BitsStored) - 1
+        if int(value) != float(value):
+            raise ValueError(f"{value} is not whole")
         return int(value)
     except Exception as error:  # pydicom converts an element when it is asked for, and raises many kinds
         raise DicomFileError(f"{file}: {name} must be one whole number: {error}") from error
@@ -189,12 +196,3 @@ def _decode_gdcm(file: str, dataset: Any, shape: tuple[int, ...]) -> np.ndarray:
             plain.save_as(path, enforce_file_format=True)
             frames.append(sitk.GetArrayFromImage(sitk.ReadImage(path, imageIO="GDCMImageIO")).reshape(shape[1:]))
     return np.stack(frames)
-
-
-def _meaningful_bits(values: np.ndarray, dataset: Any, shifted: bool) -> np.ndarray:
-    bits, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
-    high = int(dataset.HighBit) if shifted and "HighBit" in dataset else stored - 1
-    kind = "i" if int(dataset.get("PixelRepresentation") or 0) else "u"
-    values = values.astype(f"{kind}{bits // 8}")
-    # Shifting up drops what lies above the highest bit, shifting down what lies below and brings the sign along.
-    return (values << (bits - 1 - high)) >> (bits - stored)

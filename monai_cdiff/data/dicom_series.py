@@ -67,7 +67,7 @@ class SeriesInfo(SeriesIdentity):
 
 
 def list_files(path: PathLike) -> list[str]:
-    """All files below a folder, links followed, hidden files left out; sorted, absolute.
+    """All files below a folder, links followed, hidden files, pipes and devices left out; sorted, absolute.
 
     Raises:
         FileNotFoundError: if the path does not exist.
@@ -81,7 +81,9 @@ def list_files(path: PathLike) -> list[str]:
     for folder, subfolders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
         subfolders[:] = [] if real in seen else [name for name in subfolders if not name.startswith(".")]
-        found += [] if real in seen else [os.path.join(folder, name) for name in names if not name.startswith(".")]
+        listed = [os.path.join(folder, name) for name in names if not name.startswith(".")]
+        # Opening a pipe would wait for ever; a link that leads nowhere is an error by name.
+        found += [] if real in seen else [file for file in listed if os.path.isfile(file) or os.path.islink(file)]
         seen.add(real)
     return sorted(found)
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from .dicom_file import open_dataset
-from .dicom_header import SliceHeader, numbers
+from .dicom_header import ENHANCED, SliceHeader, numbers
 from .dicom_multiframe import FrameGroups
 from .dicom_pixels import stored_values
-from .dicom_record import DicomFileError
+from .dicom_record import DicomError, DicomFileError
 
 __all__ = ["SliceReader"]
 
@@ -40,7 +40,18 @@ class SliceReader:
 
         Raises:
             DicomFileError: if the pixel data is truncated, cannot be decoded, or contradicts the header.
+            OSError: if the file cannot be opened.
         """
+        try:
+            self._read(header, out)
+        except DicomError:
+            raise
+        except Exception as error:  # pydicom converts an element when it is asked for, and raises many kinds
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise DicomFileError(f"{header.file}: the file is damaged, its values cannot be read: {error}") from error
+
+    def _read(self, header: SliceHeader, out: np.ndarray) -> None:
         dataset, frames = self._decoded(header)
         stored = frames[header.frame - 1].T
         if stored.shape != out.shape:
@@ -85,8 +96,8 @@ def _inverted(dataset: Any, stored: np.ndarray) -> np.ndarray:
 
 
 def _rescale(header: SliceHeader, dataset: Any, stored: np.ndarray, out: np.ndarray) -> None:
-    groups = FrameGroups(dataset).geometry(header.frame)
-    elements: Any = groups if "RescaleSlope" in groups else dataset
+    groups = FrameGroups(dataset).geometry(header.frame) if header.sop_class.startswith(ENHANCED) else {}
+    elements: Any = groups if {"RescaleSlope", "RescaleIntercept"} & set(groups) else dataset
     if dataset.get("ModalityLUTSequence") and elements is dataset:
         from pydicom.pixels import apply_modality_lut
 

@@ -15,6 +15,7 @@ __all__ = ["DEFLATED_HEADER_BYTES", "open_dataset"]
 
 # What a deflated file may inflate to besides its declared pixels; headers are far smaller.
 DEFLATED_HEADER_BYTES = 16 * 2**20
+PIXEL_DATA = 0x7FE00010
 
 
 def open_dataset(file: str, pixels: bool = False, tags: Sequence[str] | None = None) -> Any:
@@ -45,7 +46,9 @@ def open_dataset(file: str, pixels: bool = False, tags: Sequence[str] | None = N
     # A plain file allocates what an element claims to hold before it reads; a map hands out what there is.
     with view:
         try:
-            return _parse(view, pixels, list(tags) if tags is not None else None)
+            dataset = _parse(view, pixels, list(tags) if tags is not None else None)
+            _refuse_late_elements(dataset)
+            return dataset
         except pydicom.errors.InvalidDicomError:
             raise
         except Exception as error:  # pydicom raises many kinds on damaged files
@@ -70,6 +73,21 @@ def _parse(view: Any, pixels: bool, tags: list[str] | None) -> Any:
     if pixels and not inflater.eof:
         raise ValueError("the deflated data is truncated, or inflates to more than its header declares")
     return _inflated(data, meta, pixels, tags)
+
+
+def _refuse_late_elements(dataset: Any) -> None:
+    """Refuse a header element behind the pixel data: who reads only up to the pixels would not know of it."""
+    if "PixelData" not in dataset:
+        return
+
+    def place(element: Any) -> int:
+        return int(element.value_tell if hasattr(element, "value_tell") else element.file_tell or 0)
+
+    elements = dict(dataset.items())
+    pixels = place(elements[PIXEL_DATA])
+    late = [tag for tag, element in elements.items() if tag < PIXEL_DATA and place(element) > pixels]
+    if late:
+        raise ValueError(f"element {late[0]} stands behind the pixel data")
 
 
 def _inflated(data: bytes, meta: Any, pixels: bool, tags: list[str] | None) -> Any:

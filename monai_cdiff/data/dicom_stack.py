@@ -121,6 +121,10 @@ def stack_slices(
     for header in headers:
         if header.fault:
             raise DicomFileError(f"{header.file}: {header.fault.removeprefix(f'{header.file}: ').rstrip('.')}.")
+        for keyword in ("patient_id", "study_uid"):
+            if getattr(header.series, keyword) != getattr(headers[0].series, keyword):
+                name = {"patient_id": "PatientID", "study_uid": "StudyInstanceUID"}[keyword]
+                raise DicomFileError(f"{header.file}: {name} is not that of {headers[0].file}, of the same series.")
     kept = in_plane(selected(headers, select), plane)
     if any(header.position is None for header in kept):
         return _projection(kept)

@@ -6,13 +6,15 @@ masked to its stored bits and rescaled, and lies where ImagePositionPatient puts
 * Refusing more than pydicom does is right: a header that contradicts itself is no volume, even if pydicom reads it.
 * A file that no longer says it is a DICOM image (no preamble, or the class of a report) is passed over with a warning
   that names it; the volume is then that of the other files.
+* Of an element that a header has twice the last counts, as with pydicom; one behind the pixel data is refused.
+* A rescale slope that is absent or empty is 1, such an intercept 0; pydicom rescales only where both are there.
+* Where pydicom has no decoder but SimpleITK has, only the shape can be compared.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import shutil
 import struct
 import time
 import tracemalloc
@@ -76,7 +78,7 @@ MUTATIONS = st.one_of(
     st.tuples(st.just("cut"), FRACTIONS),
     st.tuples(st.just("cut header"), FRACTIONS),
     st.tuples(st.just("dropped"), st.lists(st.sampled_from(ELEMENTS), min_size=1, max_size=3)),
-    st.tuples(st.just("doubled"), st.sampled_from(ELEMENTS), VALUES, st.sampled_from(["before", "after", "at the end"])),
+    st.tuples(st.just("doubled"), st.sampled_from(ELEMENTS), VALUES, st.sampled_from(["before", "after", "end"])),
     st.tuples(st.just("syntax"), st.sampled_from(SYNTAXES)),
     *[st.tuples(st.just("value"), st.sampled_from(ELEMENTS), st.sampled_from(["", "", *VRS]), VALUES, FRACTIONS)] * 4,
 )
@@ -103,10 +105,13 @@ def sources(tmp_path, write_series):
     for name, dataset in {"xray": xray, "enhanced": enhanced()}.items():
         (tmp_path / name).mkdir()
         dataset.save_as(tmp_path / name / "image.dcm", enforce_file_format=True)
-    real = ROOT.parent / "shared/data/hard_dicom/dicom2nifti/hyperfine/anatomical/001/001.dcm"
-    if real.exists():
-        (tmp_path / "real").mkdir()
-        shutil.copyfile(real, tmp_path / "real" / "image.dcm")
+    real = ["dicom2nifti/hyperfine/anatomical/001/001.dcm", *[f"dcm_qa_ts/{k}.dcm" for k in range(4, 10)]]
+    for k, file in enumerate(ROOT.parent / "shared/data/hard_dicom" / name for name in real):
+        if file.exists():
+            (tmp_path / f"real{k}").mkdir()
+            dataset = pydicom.dcmread(file)
+            dataset.ImageType = ["ORIGINAL", "PRIMARY"]  # some are mosaics, which would be refused for that alone
+            dataset.save_as(tmp_path / f"real{k}" / "image.dcm")
     folders = sorted(tmp_path.iterdir())
     return {folder.name: {file: file.read_bytes() for file in sorted(folder.iterdir())} for folder in folders}
 
@@ -166,7 +171,7 @@ def doubled(data: bytes, dataset: pydicom.Dataset, keyword: str, value: bytes, w
     size = struct.pack("<HI", 0, len(value)) if wide else struct.pack("<H", len(value))
     extra = struct.pack("<HH", element.tag.group, element.tag.element) + element.VR.encode() + size + value
     begin, end = element.value_tell - (12 if wide else 8), element.value_tell + element.length
-    place = {"before": begin, "after": end, "at the end": len(data)}[where]
+    place = {"before": begin, "after": end, "end": len(data)}[where]
     return data[:place] + extra + data[place:]
 
 
@@ -181,8 +186,12 @@ class PlainSlice:
             own = (self.dataset.get("PerFrameFunctionalGroupsSequence") or [])[frame - 1 : frame]
             self.groups = [*own, *(self.dataset.get("SharedFunctionalGroupsSequence") or [])[:1]]
         self.projection = "Radiography" in name
-        pixels = self.dataset.pixel_array
-        self.pixels = pixels[frame - 1] if pixels.ndim == 3 else pixels
+        try:
+            pixels = self.dataset.pixel_array
+            self.pixels = pixels[frame - 1] if pixels.ndim == 3 else pixels
+        except RuntimeError as error:
+            assert "missing dependencies" in str(error)
+            self.pixels = None
 
     def get(self, keyword, default=None):
         for group in self.groups:
@@ -194,11 +203,17 @@ class PlainSlice:
         value = self.dataset.get(keyword)
         return default if value in (None, "") else value
 
+    def check(self, values: np.ndarray) -> None:
+        """Compare real values (columns, rows), where pydicom has a decoder for them."""
+        if self.pixels is None:
+            assert values.shape == (self.dataset.Columns, self.dataset.Rows) and np.isfinite(values).all()
+        else:
+            np.testing.assert_allclose(values, self.values(), rtol=1e-6, atol=1e-6 * np.abs(values).max())
+
     def values(self) -> np.ndarray:
-        """Real values, (columns, rows)."""
         dataset, stored = self.dataset, int(self.dataset.BitsStored)
         native = not dataset.file_meta.TransferSyntaxUID.is_encapsulated
-        high = int(dataset.get("HighBit", stored - 1)) if native else stored - 1
+        high = int(dataset.get("HighBit") or stored - 1) if native else stored - 1
         values = self.pixels.astype(np.int64) % 2 ** int(dataset.BitsAllocated) >> (high + 1 - stored)
         values %= 2**stored
         signed = bool(dataset.get("PixelRepresentation"))
@@ -220,7 +235,7 @@ def check_right(files: list[str], volume: np.ndarray, affine: np.ndarray, record
         spacings = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
         spacing = next((plain[0].get(name) for name in spacings if plain[0].get(name) is not None), (1.0, 1.0))
         np.testing.assert_allclose(affine, np.diag([-spacing[1], -spacing[0], 1, 1]))
-        np.testing.assert_allclose(volume, plain[0].values(), rtol=1e-6, atol=1e-6 * np.abs(volume).max())
+        plain[0].check(volume)
         return
     assert volume.shape[2] == len(plain)
     row, column = np.array(plain[0].get("ImageOrientationPatient"), float).reshape(2, 3)
@@ -238,7 +253,7 @@ def check_right(files: list[str], volume: np.ndarray, affine: np.ndarray, record
         assert np.abs(lps[:3, 3] + k * lps[:3, 2] - place).max() <= max(0.01, 0.01 * step) * len(plain)
         np.testing.assert_allclose(own.get("ImageOrientationPatient"), [*row, *column], atol=2e-4)
         np.testing.assert_allclose(own.get("PixelSpacing"), spacing, atol=2e-4)
-        np.testing.assert_allclose(volume[..., k], own.values(), rtol=1e-6, atol=1e-6 * np.abs(volume).max())
+        own.check(volume[..., k])
 
 
 def declared_bytes(file: Path) -> int:
@@ -266,7 +281,7 @@ def judge(folder: Path, changed: Path, caplog) -> str:
         if isinstance(error, DicomSelectionError):
             listed = [info.series_uid for info in found]
             assert all(uid in message for uid in listed) and str(folder) in message
-        elif len(files) == 1 or "FileError" in outcome:
+        elif len(files) == 1 or "FileError" in outcome:  # of two files that disagree, both are named
             assert str(changed) in message, message
         else:
             assert any(file in message for file in files), message
@@ -310,11 +325,13 @@ def fuzz(sources, examples: int, caplog) -> Counter:
 
 
 def test_row13_sources_are_read_as_they_are(sources, caplog):
+    assert len(sources) in (7, 14)
     for files in sources.values():
         assert judge(next(iter(files)).parent, next(iter(files)), caplog) == "read"
 
 
 def test_row13_damaged_files_a_few(sources, caplog):
+    sources = {name: files for name, files in sources.items() if not name.startswith("real")}
     outcomes = fuzz(sources, 60, caplog)
     assert sum(outcomes.values()) >= 60
 

@@ -100,17 +100,43 @@ def test_row13_empty_high_bit_is_that_of_bits_stored(tmp_path, write_series, pha
         ("PatientBirthDate", b"20269999"),
         ("AcquisitionDate", b"yesterday "),
         ("SeriesDescription", b"\xff\xfe\xfd\xfc"),
-        ("PatientID", b"9" * 10 * 2**20),
         ("InstanceNumber", b"abc "),
         ("SeriesNumber", b"1e400 "),
     ],
 )
 def test_row13_elements_besides_the_image_do_not_hinder(tmp_path, write_series, phantom_values, keyword, value):
     files = write_series(tmp_path)
-    vr = "LO" if keyword == "PatientID" else pydicom.datadict.dictionary_VR(keyword)
-    replaced(files[1], keyword, "UT" if len(value) > 65535 else vr, value)
-    volume, affine, _ = within(10, read_series, files)
+    replaced(files[1], keyword, pydicom.datadict.dictionary_VR(keyword), value)
+    volume, affine, _ = read_series(files)
     assert np.abs(volume - phantom_values(affine, volume.shape)).max() < 0.003
+
+
+def test_row13_identity_of_ten_megabytes(tmp_path, write_series, phantom_values):
+    files = write_series(tmp_path)
+    for file in files:
+        replaced(file, "PatientID", "UT", b"9" * 10 * 2**20)
+    volume, affine, _ = within(10, read_series, tmp_path)
+    assert np.abs(volume - phantom_values(affine, volume.shape)).max() < 0.003
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "StudyInstanceUID"])
+def test_row13_one_series_of_two_patients_is_refused(tmp_path, write_series, keyword):
+    file = replaced(write_series(tmp_path)[2], keyword, pydicom.datadict.dictionary_VR(keyword), b"1.777 ")
+    message = refused(tmp_path, file)
+    assert keyword in message and "1.777" not in message
+
+
+@pytest.mark.parametrize("keyword", ["ImagePositionPatient", "Rows", "RescaleSlope"])
+def test_row13_an_element_behind_the_pixels_is_refused(tmp_path, write_series, keyword):
+    """pydicom takes the last of two, but only what reads the pixels gets to know of it."""
+    file = write_series(tmp_path)[1]
+    late = pydicom.Dataset()
+    late.add(pydicom.dcmread(file)[keyword])
+    with file.open("ab") as stream:
+        writer = pydicom.filebase.DicomFileLike(stream)
+        writer.is_little_endian, writer.is_implicit_VR = True, False
+        pydicom.filewriter.write_dataset(writer, late)
+    assert "behind the pixel data" in refused(tmp_path, file)
 
 
 def test_row13_rows_and_columns_that_differ_between_files(tmp_path, write_series):

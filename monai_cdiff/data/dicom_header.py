@@ -162,9 +162,6 @@ def _fault(file: str, dataset: Any, kind: str, frames: int) -> str:
         return f"{file}: SamplesPerPixel={dataset.SamplesPerPixel} must be 1; colour images are not supported"
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         return f"{file}: PhotometricInterpretation={photometric!r} must be 'MONOCHROME1' or 'MONOCHROME2'"
-    told = len(dataset.get("PerFrameFunctionalGroupsSequence") or [])
-    if kind.startswith(_ENHANCED) and told != frames:
-        return f"{file}: NumberOfFrames={frames}, but PerFrameFunctionalGroupsSequence has {told} items"
     try:
         check_pixel_size(file, dataset)
     except DicomError as error:

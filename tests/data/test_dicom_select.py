@@ -118,7 +118,7 @@ def test_row13_frames_that_nobody_speaks_of(tmp_path, write_series):
     dataset.PixelData = pydicom.encaps.encapsulate([b"\0" * 64] * 2)
     dataset["PixelData"].is_undefined_length = True
     dataset.save_as(file)
-    with pytest.raises(DicomFileError, match="NumberOfFrames=30000000, but PerFrame.* has 2 items"):
+    with pytest.raises(DicomFileError, match="NumberOfFrames=30000000, but PerFrame.* describes 2"):
         read_series(file)
 
 

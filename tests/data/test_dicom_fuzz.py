@@ -181,7 +181,8 @@ class PlainSlice:
 
     def __init__(self, file: str, frame: int):
         self.dataset = pydicom.dcmread(file)
-        name = pydicom.uid.UID(self.dataset.file_meta.get("MediaStorageSOPClassUID") or self.dataset.SOPClassUID).name
+        sop_class = self.dataset.file_meta.get("MediaStorageSOPClassUID") or self.dataset.SOPClassUID
+        name = pydicom.uid.UID(str(sop_class)).name
         self.groups = []
         if "Enhanced" in name:
             own = (self.dataset.get("PerFrameFunctionalGroupsSequence") or [])[frame - 1 : frame]

@@ -39,11 +39,12 @@ def _scan(args: argparse.Namespace) -> int:
     from ..data import scan_series, series_problems
 
     path = os.path.dirname(os.path.abspath(args.path)) if os.path.basename(args.path) == "DICOMDIR" else args.path
+    path = os.path.expanduser(path)
     if not os.path.exists(path):
-        raise FileNotFoundError(f"{args.path} does not exist.")
+        raise FileNotFoundError(f"DIR={args.path!r} does not exist.")
     with _warnings() as notes:
         found = scan_series(path)
-    problems = [series_problems(info) for info in found]
+        problems = [series_problems(info) for info in found]
     if args.json:
         series = [_as_json(info, faults) for info, faults in zip(found, problems)]
         print(json.dumps({"series": series, "notes": notes}, indent=2))

@@ -91,6 +91,9 @@ def _configs(bundle: Path, uncertainty: bool) -> list[Path]:
 
 def _overrides(args: argparse.Namespace, config: dict[str, Any], file: str) -> dict[str, Any]:
     found: dict[str, Any] = {"input_dir": _path(args.input), "output_dir": _path(args.output)}
+    for name in ("input", "output"):
+        if not getattr(args, name).strip():
+            raise ValueError(f"{name.upper()} is empty; give a path, \".\" for the folder you are in.")
     if args.output.lower().endswith((".nii", ".nii.gz", ".dcm")) or os.path.isfile(args.output):
         raise ValueError(f"OUTPUT={args.output!r} names a file; give a folder.")
     for name, key in _IDS.items():
@@ -99,9 +102,7 @@ def _overrides(args: argparse.Namespace, config: dict[str, Any], file: str) -> d
             continue
         if key not in config:
             raise ValueError(f"--{name.replace('_', '-')}: this bundle takes none ({file} has no {key!r}).")
-        if isinstance(value, str) and value[:1] in ("$", "@", "%"):
-            raise ValueError(f"--{name}={value!r} begins with {value[0]!r}, which a configuration would evaluate.")
-        found[key] = _path(value) if name in _PATHS else _selection(value) if name == "select" else value
+        found[key] = _path(value) if name in _PATHS else _selection(value) if name == "select" else _plain(name, value)
     if args.samples is not None:
         if args.samples < 1:
             raise ValueError(f"--samples={args.samples} must be at least 1.")
@@ -116,18 +117,28 @@ def _path(text: str) -> str:
 
 
 def _selection(words: list[str]) -> dict[str, str]:
-    pairs = [word.partition("=") for word in words]
-    for word, (tag, _, value) in zip(words, pairs):
+    found: dict[str, str] = {}
+    for word in words:
+        tag, _, value = word.partition("=")
         if not tag or not value:
             raise ValueError(f"--select {word!r}: give TAG=VALUE, for example EchoTime=90.")
-    return {tag: value for tag, _, value in pairs}
+        if tag in found:
+            raise ValueError(f"--select {word!r}: {tag}={found[tag]} is asked for already; give each TAG once.")
+        found[_plain("select", tag)] = _plain("select", value)
+    return found
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, str) and value[:1] in ("$", "@", "%"):
+        raise ValueError(f"--{name}={value!r} begins with {value[0]!r}, which a configuration would evaluate.")
+    return value
 
 
 def _check_device(device: str | None) -> None:
     import torch
 
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # a device without memory ("meta") fails at the latter
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0]
         raise ValueError(f"--device {device}: there is no such device here ({reason}).") from error

@@ -97,7 +97,7 @@ def _matching(study: Sequence[SeriesInfo], series: str | int | None, plane: str 
 def _selection(
     where: str, what: str, listed: Sequence[SeriesInfo], series: str | int | None, plane: str | None
 ) -> str:
-    lines = "\n".join(f"  {info}  UID {info.series_uid}" for info in listed)
+    lines = "\n".join(f"  {info}" for info in listed)
     return (
         f"{where}: {what} series={series!r}, plane={plane!r}; exactly one of a study must. There are:\n{lines}\n"
         'Choose by number or UID (--series 5), description (--series "t2*") or plane (--plane axial).'

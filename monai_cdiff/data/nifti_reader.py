@@ -14,7 +14,7 @@ from monai.utils import ensure_tuple
 
 from .patient_folders import is_nifti
 
-__all__ = ["NiftiReader", "check_nifti"]
+__all__ = ["NiftiReader", "check_nifti", "nifti_units"]
 
 _AXES = {3: "time", 4: "vector components"}
 
@@ -69,7 +69,7 @@ class NiftiReader(NibabelReader):
             array, metadata = super().get_data(image)
         except Exception as error:  # nibabel and zlib raise many kinds on damaged files
             raise ValueError(f"{file}: the voxels cannot be read; is the file whole? {error}") from error
-        return array, {**metadata, "space_units": _units(image), "dicom_source": "", "padding": "none"}
+        return array, {**metadata, "space_units": nifti_units(image), "dicom_source": "", "padding": "none"}
 
 
 def check_nifti(file: str) -> Any:
@@ -120,7 +120,8 @@ def _times(sizes: np.ndarray) -> str:
     return " x ".join(f"{size:.4g}" for size in sizes)
 
 
-def _units(image: Any) -> str:
+def nifti_units(image: Any) -> str:
+    """The unit of length of nibabel's image: "mm", "micron", "meter" or "unknown"."""
     try:
         return str(image.header.get_xyzt_units()[0])
     except KeyError:  # a code that no standard defines

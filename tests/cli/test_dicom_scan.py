@@ -62,3 +62,12 @@ def test_scan_where_nothing_can_be_read(tmp_path: Path, study: Path, capsys: pyt
     assert main(["dicom", "scan", str(tmp_path / "empty")]) == 1 and "no DICOM images" in capsys.readouterr().out
     assert main(["dicom", "scan", str(study / "hole")]) == 1
     assert main(["dicom", "scan", str(tmp_path / "gone")]) == 2 and "does not exist" in capsys.readouterr().err
+
+
+def test_what_is_passed_over_stands_below_the_table(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = sorted((study / "whole").iterdir())[0]
+    (study / "copy.dcm").write_bytes(file.read_bytes())
+    assert main(["dicom", "scan", str(study)]) == 0
+    shown = capsys.readouterr()
+    assert "copies of slices are passed over" in shown.out and shown.err == ""
+    assert main(["dicom", "scan", ""]) == 2 and "DIR='' does not exist" in capsys.readouterr().err

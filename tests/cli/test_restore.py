@@ -69,7 +69,10 @@ def test_uncertainty_writes_mean_and_standard_deviation(image: Path, tmp_path: P
         (["--bundle", "/nowhere"], "give the folder of a bundle"),
         (["--select", "EchoTime"], "give TAG=VALUE"),
         (["--series", "$print(1)"], "which a configuration would evaluate"),
-        (["--template", "/nowhere"], "/nowhere"),
+        (["--template", "/nowhere"], "template='/nowhere' must be a DICOM series"),
+        (["--device", "meta"], "--device meta: there is no such device"),
+        (["--select", "EchoTime=$print(1)"], "which a configuration would evaluate"),
+        (["--select", "EchoTime=1", "--select", "EchoTime=2"], "give each TAG once"),
     ],
 )
 def test_wrong_arguments_are_refused_in_one_line(
@@ -94,6 +97,26 @@ def test_wrong_inputs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert sentence in capsys.readouterr().err
     assert main(["restore", str(hurt), "out.nii.gz", "--bundle", BUNDLE]) == 2
     assert "names a file; give a folder" in capsys.readouterr().err
+
+
+def test_empty_words_are_not_the_folder_one_is_in(
+    image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(image.parent)
+    for words, name in [(["", "out"], "INPUT"), ([str(image), " "], "OUTPUT")]:
+        assert main(["restore", *words, "--bundle", BUNDLE, "--device", "cpu", "--steps", "1"]) == 2
+        assert f"{name} is empty" in capsys.readouterr().err
+    assert [path.name for path in image.parent.iterdir()] == [image.name]
+
+
+def test_row22_an_output_that_cannot_be_written_is_refused_first(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    words = ["--bundle", BUNDLE, "--device", "cpu", "--steps", "1"]
+    assert main(["restore", str(image), str(tmp_path / "file" / "out"), *words]) == 2
+    shown = capsys.readouterr().err
+    assert f"{tmp_path / 'file'} is a file" in shown and "restoring" not in shown
 
 
 def test_debug_shows_where(image: Path) -> None:

@@ -63,6 +63,32 @@ def test_row18_nifti_in_with_a_template_gives_dicom(tmp_path: Path, write_series
     np.testing.assert_allclose(finer @ [-0.5, -0.5, 0, 1], affine @ [-0.5, -0.5, 0, 1], atol=1e-4)
 
 
+def test_row18_a_template_of_another_place_is_refused_first(
+    tmp_path: Path, write_series: Writer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_series(tmp_path / "t2", size=(12, 10, 3))
+    volume, affine, _ = read_series(tmp_path / "t2")
+    affine[:3, 3] += 500
+    nibabel.Nifti1Image(volume, affine).to_filename(tmp_path / "far.nii.gz")
+    assert restore(tmp_path / "far.nii.gz", tmp_path / "out", "--template", str(tmp_path / "t2")) == 2
+    shown = capsys.readouterr().err
+    assert "far.nii.gz lies elsewhere" in shown and "restoring" not in shown
+
+
+@pytest.mark.slow
+def test_row17_the_header_says_how_many_samples_there_were(tmp_path: Path, write_series: Writer) -> None:
+    import pydicom
+
+    write_series(tmp_path / "t2", size=(12, 10, 1))
+    for name, words, told in [
+        ("one", [], "output=sample; num_samples=1; "),
+        ("two", ["--uncertainty", "--samples", "2"], "output=mean of samples; num_samples=2; "),
+    ]:
+        assert restore(tmp_path / "t2", tmp_path / name, *words) == 0
+        file = next(tmp_path.glob(f"{name}/*_sr/0001.dcm"))
+        assert told in pydicom.dcmread(file).ContributingEquipmentSequence[-1].ContributionDescription
+
+
 def test_row22_what_cannot_be_read_or_written_is_refused_first(
     tmp_path: Path, write_series: Writer, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,7 +50,7 @@ def test_row03_a_series_by_its_uid(study: Path) -> None:
 def test_row03_an_unclear_choice_lists_the_candidates(study: Path, series: Any, what: str) -> None:
     with pytest.raises(DicomError, match=what) as caught:
         list_inputs(study, series)
-    for word in ("1: 'localizer', MR", "2: 't2_tse_tra'", "UID 1.2.826", "--series 5"):
+    for word in ("1: 'localizer', MR", "2: 't2_tse_tra'", "axial, 7x5x3, 1.2.826", "--series 5"):
         assert word in str(caught.value)
 
 

@@ -16,6 +16,8 @@ from monai.utils import convert_data_type, ensure_tuple_rep
 
 from ...data import (
     Derivation,
+    DicomError,
+    DicomGeometryError,
     NiftiWriter,
     SourceRecord,
     check_nifti,
@@ -24,6 +26,8 @@ from ...data import (
     source_record,
     write_derived,
 )
+from ...data.dicom_grid import check_overlap, slice_grid
+from ...data.nifti_reader import nifti_units
 from ...utils import check_flag
 
 __all__ = ["SaveLikeInputD", "SaveLikeInputDict", "SaveLikeInputd", "check_outputs", "list_outputs"]
@@ -69,7 +73,7 @@ class SaveLikeInputd(MapTransform):
         self.derivations: tuple[Derivation, ...] = ensure_tuple_rep(derivation, len(self.keys))
         self.output_dir = Path(output_dir).expanduser().absolute()
         self.data_root_dir = os.path.abspath(os.path.expanduser(data_root_dir)) if data_root_dir else ""
-        self.template = None if template is None else source_record(template)
+        self.template = None if template is None else _template(template)
         self.output_dtype = output_dtype
         self.overwrite = check_flag("overwrite", overwrite)
         NiftiWriter(output_dtype)  # a wrong type fails here, before any image is restored
@@ -95,7 +99,8 @@ class SaveLikeInputd(MapTransform):
             label: of the derivation.
             record: of a DICOM input.
         """
-        folder = os.path.relpath(os.path.dirname(os.path.abspath(file)), self.data_root_dir or os.path.dirname(file))
+        place = os.path.abspath(_folder(file))
+        folder = os.path.relpath(place, self.data_root_dir or place)
         source = self.template if record is None else record
         flat = source is not None and len(source.shape) == 2
         name = output_stem(file, *((record.series_uid, record.number, flat) if record is not None else ()))
@@ -112,6 +117,8 @@ class SaveLikeInputd(MapTransform):
         Raises:
             DicomError: if the source's kind of image cannot be written.
             FileExistsError: if it is there already, unless ``overwrite``.
+            NotADirectoryError: if a file stands where a folder is needed.
+            PermissionError: if the folder may not be written to.
             ValueError: if a template is given for a DICOM input.
         """
         if record is not None and self.template is not None:
@@ -120,6 +127,7 @@ class SaveLikeInputd(MapTransform):
         for path in paths:
             if path.exists() and not self.overwrite:
                 raise FileExistsError(f"{path} exists; choose another output folder, or ask for overwrite.")
+            _check_folder(path.parent)
         source = self.template if record is None else record
         if source is not None:
             check_writable(source)
@@ -143,7 +151,7 @@ class SaveLikeInputd(MapTransform):
                 array, _affine_mm(image), source, path.parent, derivation, name=name, overwrite=self.overwrite
             )
         whole = record is not None and len(record.shape) == 3
-        self.written.append((os.path.dirname(file) if whole else file, path))
+        self.written.append((_folder(file) if whole else file, path))
 
     def _write_nifti(self, image: Any, path: Path) -> None:
         writer = NiftiWriter(self.output_dtype, self.overwrite)
@@ -169,8 +177,9 @@ def check_outputs(
         on_gap: as for it.
 
     Raises:
-        DicomError: if a series cannot be read or written.
+        DicomError: if a series cannot be read or written, or an image lies elsewhere than the template.
         FileExistsError: if an output exists.
+        OSError: if an output's folder cannot be made or written to.
         ValueError: if two outputs have one name, or a template is given for several inputs.
     """
     if len(items) > 1 and saver.template is not None:
@@ -180,7 +189,7 @@ def check_outputs(
         image, record = item["image"], None
         file = image if isinstance(image, str) else image[0]
         if isinstance(image, str):
-            check_nifti(image)
+            _check_place(saver, image, check_nifti(image))
         else:
             record = source_record(image, select=select, on_gap=on_gap)
         for path in saver.check(file, record):
@@ -194,10 +203,47 @@ def list_outputs(saver: SaveLikeInputd) -> str:
     return "\n".join(f"restored image: {file} -> {path}" for file, path in saver.written)
 
 
+def _template(path: str | os.PathLike[str]) -> SourceRecord:
+    try:
+        return source_record(path)
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise ValueError(f"template={os.fspath(path)!r} must be a DICOM series, as folder or file: {reason}") from error
+
+
+def _folder(file: str) -> str:
+    return file if os.path.isdir(file) else os.path.dirname(file)
+
+
+def _check_folder(folder: Path) -> None:
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(f"{nearest} is a file; no folder {folder} can be made for the output.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(f"{nearest} may not be written to; choose another output folder.")
+
+
+def _check_place(saver: SaveLikeInputd, file: str, image: Any) -> None:
+    if saver.template is None or not saver.template.positions:
+        return
+    affine = _in_mm(image.affine, nifti_units(image))
+    # no memory is taken for the values: only their shape counts
+    grid = slice_grid(np.broadcast_to(np.float32(0), image.shape[:3]), affine, saver.template)
+    try:
+        check_overlap(grid, saver.template)
+    except DicomError as error:
+        raise DicomGeometryError(f"template: {file} lies elsewhere than {saver.template.files[0]}: {error}") from error
+
+
 def _affine_mm(image: Any) -> np.ndarray:
-    affine = np.array(convert_data_type(image.affine, np.ndarray, dtype=np.float64)[0])
-    affine[:-1] *= _MILLIMETRES.get(str(image.meta.get("space_units", "mm")), 1.0)
-    return affine
+    affine = convert_data_type(image.affine, np.ndarray, dtype=np.float64)[0]
+    return _in_mm(affine, str(image.meta.get("space_units", "mm")))
+
+
+def _in_mm(affine: np.ndarray, units: str) -> np.ndarray:
+    scaled = np.array(affine, dtype=np.float64)
+    scaled[:-1] *= _MILLIMETRES.get(units, 1.0)
+    return scaled
 
 
 SaveLikeInputD = SaveLikeInputDict = SaveLikeInputd

@@ -96,3 +96,10 @@ def test_each_key_has_its_derivation(tmp_path: Path) -> None:
         assert np.unique(nibabel.load(tmp_path / f"a_{label}.nii.gz").get_fdata()) == [value]
     with pytest.raises(FileExistsError, match="a_blur.nii.gz exists"):
         check_outputs(save, [{"image": str(tmp_path / "a.nii.gz")}])
+
+
+def test_row21_a_series_named_by_its_folder_is_written_below_it(tmp_path: Path) -> None:
+    folder = tmp_path / "in" / "p0" / "t2"
+    folder.mkdir(parents=True)
+    save = SaveLikeInputd("image", DERIVATION, tmp_path / "out", data_root_dir=tmp_path / "in")
+    assert save.target(str(folder), "blur").parent == tmp_path / "out" / "p0" / "t2"

@@ -159,6 +159,17 @@ def _run(configs: list[Path], overrides: dict[str, Any]) -> None:
         workflow.run()
         workflow.finalize()
     except Exception as error:
-        cause = root_cause(error)
+        cause = _in_words_of_the_command(root_cause(error))
         wrong = isinstance(cause, (ValueError, OSError))
         raise CommandError(cause, code if wrong else FAILURE) from error
+
+
+def _in_words_of_the_command(cause: BaseException) -> BaseException:
+    """The cause with the command's own name for an argument, where it begins with that of the configuration."""
+    text = str(cause)
+    names = {key: f"--{name.replace('_', '-')}" for name, key in _IDS.items()}
+    names |= {"num_samples": "--samples", "input_dir": "INPUT"}
+    known = next((key for key in names if text.startswith(f"{key}=")), None)
+    if known is None or not isinstance(cause, ValueError):
+        return cause
+    return ValueError(names[known] + text.removeprefix(known))

@@ -118,14 +118,15 @@ def stack_slices(
         raise DicomSelectionError(
             f"the files belong to {len(uids)} series ({headers[0].file} is of one); give those of one."
         )
-    for header in headers:
+    chosen = selected(headers, select)
+    for header in chosen:
         if header.fault:
             raise DicomFileError(f"{header.file}: {header.fault.removeprefix(f'{header.file}: ').rstrip('.')}.")
         for keyword in ("patient_id", "study_uid"):
             if getattr(header.series, keyword) != getattr(headers[0].series, keyword):
                 name = {"patient_id": "PatientID", "study_uid": "StudyInstanceUID"}[keyword]
                 raise DicomFileError(f"{header.file}: {name} is not that of {headers[0].file}, of the same series.")
-    kept = in_plane(selected(headers, select), plane)
+    kept = in_plane(chosen, plane)
     if any(header.position is None for header in kept):
         return _projection(kept)
     _check_alike(kept)

@@ -48,6 +48,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ValueError: if the file is not a checkpoint of this package.
     """
     path = Path(path)
+    if path.is_dir():
+        raise FileNotFoundError(f"checkpoint={str(path)!r} is a folder; give a file such as its model.pt.")
     if not path.is_file():
         beside = sorted(str(p) for p in path.parent.glob("*.pt")) if path.parent.is_dir() else []
         raise FileNotFoundError(f"checkpoint={str(path)!r} does not exist; found there: {beside or 'none'}.")

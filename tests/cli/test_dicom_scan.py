@@ -27,7 +27,7 @@ def test_row03_scan_lists_series_and_what_is_wrong(study: Path, capsys: pytest.C
     (study / "whole" / "notes.txt").write_text("no image")
     assert main(["dicom", "scan", str(study)]) == 0
     head, whole, hole, _, *below = capsys.readouterr().out.splitlines()
-    assert head.split()[:4] == ["number", "UID", "modality", "description"]
+    assert head.split()[:5] == ["number", "UID", "study", "modality", "description"]
     for word in ("4", "MR", "t2_tse_tra", "axial", "7 x 5 x 4", "0.5 x 0.75 x 3", "ok"):
         assert word in whole
     assert "t2_tse_sag" in hole and hole.endswith("refused")
@@ -71,3 +71,19 @@ def test_what_is_passed_over_stands_below_the_table(study: Path, capsys: pytest.
     shown = capsys.readouterr()
     assert "copies of slices are passed over" in shown.out and shown.err == ""
     assert main(["dicom", "scan", ""]) == 2 and "DIR='' does not exist" in capsys.readouterr().err
+
+
+def test_studies_stand_together(
+    tmp_path: Path, write_series: Callable[..., list[Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, end in ((1, 1), (2, 2), (3, 1)):
+        write_series(tmp_path / str(number), number=number, study=f"1.2.3.4.5.6.7.{end}")
+    assert main(["dicom", "scan", str(tmp_path)]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [(row[0], row[2][-1]) for row in rows] == [("1", "1"), ("3", "1"), ("2", "2")]
+
+
+def test_row15_what_can_only_be_read_says_why(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dicom", "scan", str(shared_data / "hard_dicom" / "dicom2nifti" / "hyperfine")]) == 0
+    out = capsys.readouterr().out
+    assert "read only" in out and "can be written: series of CT, MR" in out

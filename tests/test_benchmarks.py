@@ -52,7 +52,7 @@ def test_the_best_peers_are_those_of_the_results() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "count"), [("samplers", 8), ("restorations", 7)])
+@pytest.mark.parametrize(("name", "count"), [("samplers", 8), ("restorations", 7), ("dicom", 1)])
 def test_a_page_shows_the_tables_that_its_command_prints(name: str, count: int) -> None:
     command = [sys.executable, "-m", f"benchmarks.{name}"]
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout

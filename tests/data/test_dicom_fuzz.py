@@ -232,7 +232,7 @@ class PlainSlice:
 def step_or_zero(plain: PlainSlice, keyword: str) -> float:
     try:
         step = abs(float(plain.get(keyword, 0)))
-    except (TypeError, ValueError):
+    except Exception:  # pydicom has many for a value that is none
         return 0.0
     return step if np.isfinite(step) else 0.0
 

@@ -10,7 +10,7 @@ from .dicom_record import DicomError, DicomFileError, DicomGeometryError, DicomS
 from .dicom_series import SeriesInfo, read_series, scan_series, select_series, series_problems, source_record
 from .dicom_writer import DicomSeriesWriter
 from .inputs import list_inputs, output_name, output_stem
-from .items import ItemDataset, spacing_range
+from .items import ItemDataset, spacing_range, with_factors
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
 from .nifti_reader import NiftiReader, check_nifti
 from .nifti_writer import NiftiWriter
@@ -46,6 +46,7 @@ __all__ = [
     "series_problems",
     "source_record",
     "spacing_range",
+    "with_factors",
     "summarize_datalist",
     "write_datalist",
     "write_derived",

@@ -11,9 +11,9 @@ import torch
 from monai.data import MetaTensor
 from torch.utils.data import Dataset
 
-from ..utils import check_integer, with_neighbours
+from ..utils import check_integer, check_number, with_neighbours
 
-__all__ = ["ItemDataset", "spacing_range"]
+__all__ = ["ItemDataset", "spacing_range", "with_factors"]
 
 
 class ItemDataset(Dataset):
@@ -128,3 +128,23 @@ def spacing_range(volumes: Sequence[Mapping[str, Any]], key: str = "image") -> l
     """
     sizes = np.array([volumes[n][key].pixdim.tolist() for n in range(len(volumes))])
     return [[round(float(low), 4), round(float(high), 4)] for low, high in zip(sizes.min(axis=0), sizes.max(axis=0))]
+
+
+def with_factors(items: Sequence[Mapping[str, Any]], factors: Sequence[float]) -> list[dict[str, Any]]:
+    """Each item once for each factor, which it holds under ``factor``: training data of a network for many factors.
+
+    Args:
+        items: of a datalist.
+        factors: numbers more than 1.
+
+    Raises:
+        ValueError: if there is no factor, or one is out of range.
+
+    Example:
+        >>> with_factors([{"image": "a.nii.gz", "subject": "a"}], [2, 4])[1]
+        {'image': 'a.nii.gz', 'subject': 'a', 'factor': 4.0}
+    """
+    if not isinstance(factors, Sequence) or isinstance(factors, str) or len(factors) == 0:
+        raise ValueError(f"factors={factors!r} must be a list of at least one number more than 1.")
+    known = [float(check_number("factors", factor, 1.0, open_low=True)) for factor in factors]
+    return [{**item, "factor": factor} for item in items for factor in known]

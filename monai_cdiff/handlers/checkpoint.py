@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 TRAINING_FILE = "checkpoint.pt"
 MODEL_FILE = "model.pt"
 # settings that say what a training is; a resumed one cannot change them
-DEFINING = ("task", "spatial_dims", "factor", "domain", "normalisation", "image_size", "training_subjects")
+DEFINING = ("task", "spatial_dims", "factor", "factors", "domain", "normalisation", "image_size", "training_subjects")
 
 
 def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:

@@ -20,14 +20,14 @@ class TrainedRangeHandler:
     """Warns where factor or voxel size are outside the training's, naming both.
 
     Args:
-        trained: settings of the checkpoint, with ``factor`` and ``spacing_range``.
-        factor: the factor to restore by.
+        trained: settings of the checkpoint; ``factors`` (or ``factor``) and ``spacing_range`` are looked at.
+        factor: the factor to restore by; None for a task without one.
         tolerance: relative distance from the trained range that is still taken as inside.
     """
 
-    def __init__(self, trained: Mapping[str, Any], factor: float, tolerance: float = 0.05) -> None:
+    def __init__(self, trained: Mapping[str, Any], factor: float | None = None, tolerance: float = 0.05) -> None:
         self.trained = trained
-        self.factor = check_number("factor", factor, 1, open_low=True)
+        self.factor = None if factor is None else check_number("factor", factor, 1, open_low=True)
         self.tolerance = check_number("tolerance", tolerance, 0)
         self.warned: set[str] = set()
 
@@ -37,14 +37,20 @@ class TrainedRangeHandler:
         engine.add_event_handler(Events.GET_BATCH_COMPLETED, self.check_spacing)
 
     def check_factor(self, engine: Engine) -> None:
-        """Compare the factor with the trained one."""
-        known = float(self.trained["factor"])
-        if not self._inside(self.factor, known, known):
-            logger.warning(f"factor={self.factor:g}, but the network was trained for factor {known:g}.")
+        """Compare the factor with the trained ones."""
+        if self.factor is None:
+            return
+        known = self.trained.get("factors") or [self.trained["factor"]]
+        low, high = min(known), max(known)
+        if not self._inside(self.factor, low, high):
+            trained = f"factor {low:g}" if low == high else f"factors {low:g} to {high:g}"
+            logger.warning(f"factor={self.factor:g}, but the network was trained for {trained}.")
 
     def check_spacing(self, engine: Engine) -> None:
         """Compare the voxel size of the images of a batch, on the fine grid, with the trained range."""
-        ranges = self.trained["spacing_range"]
+        ranges = self.trained.get("spacing_range")
+        if ranges is None:
+            return
         batch: Any = engine.state.batch
         for pixdim in batch[CommonKeys.IMAGE].pixdim:  # a batch has a list of them
             sizes = pixdim.tolist()
@@ -70,9 +76,9 @@ def log_trained(
         sampler: the scheduler that samples now.
         guidance_scale: strength of the condition.
     """
-    logger.info(
-        f"weights: {checkpoint}, {trained['network_size']} network for {trained['task']} x {trained['factor']:g}"
-    )
+    factors = ", ".join(f"{factor:.3g}" for factor in trained.get("factors") or [trained.get("factor")] if factor)
+    job = f"{trained['task']} x {factors}" if factors else trained["task"]
+    logger.info(f"weights: {checkpoint}, {trained['network_size']} network for {job}")
     now, then = type(sampler).__name__, trained.get("sampler")
     if then not in (None, now):
         logger.warning(f"the training sampled by {then}, this samples by {now}.")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from .array import DownsampleUpsample, RandDownsampleUpsample, UpsampleInPlane
+from .array import DownsampleUpsample, FactorChannel, RandDownsampleUpsample, UpsampleInPlane
 from .dictionary import (
     DownsampleUpsampleD,
     DownsampleUpsampled,
     DownsampleUpsampleDict,
+    FactorChannelD,
+    FactorChanneld,
+    FactorChannelDict,
     RandDownsampleUpsampleD,
     RandDownsampleUpsampled,
     RandDownsampleUpsampleDict,
@@ -20,6 +23,10 @@ __all__ = [
     "DownsampleUpsampleD",
     "DownsampleUpsampleDict",
     "DownsampleUpsampled",
+    "FactorChannel",
+    "FactorChannelD",
+    "FactorChannelDict",
+    "FactorChanneld",
     "RandDownsampleUpsample",
     "RandDownsampleUpsampleD",
     "RandDownsampleUpsampleDict",

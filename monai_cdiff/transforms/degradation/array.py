@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
@@ -16,7 +17,7 @@ from monai.utils import TraceKeys, TransformBackends, convert_to_dst_type, conve
 from monai_cdiff.operators import UPSAMPLE_MODES, downsample, downsample_upsample, high_resolution_size, upsample
 from monai_cdiff.utils import DownsampleDomain, check_number, check_option
 
-__all__ = ["DownsampleUpsample", "RandDownsampleUpsample", "UpsampleInPlane"]
+__all__ = ["DownsampleUpsample", "FactorChannel", "RandDownsampleUpsample", "UpsampleInPlane"]
 
 DEGRADATION_KEY = "degradation"
 
@@ -148,6 +149,46 @@ class RandDownsampleUpsample(RandomizableTransform):
             return DownsampleUpsample(self._factor, self._domain, self.mode)(image)
         values = convert_to_tensor(image, track_meta=False)
         return _with_record(values if values.is_floating_point() else values.float(), image, "none")
+
+
+class FactorChannel(Transform):
+    """Tell the network the factor: a further channel that holds ``log2(factor) - 2`` everywhere, 0 at factor 4.
+
+    One network then serves many factors, between those of its training too.
+
+    Args:
+        factor: how much coarser the measured grid is, a finite number more than 1.
+
+    Raises:
+        ValueError: if the factor is out of range.
+
+    Example:
+        >>> FactorChannel(factor=8)(torch.zeros(1, 2, 2))[1].tolist()
+        [[1.0, 1.0], [1.0, 1.0]]
+    """
+
+    backend = [TransformBackends.TORCH]
+
+    def __init__(self, factor: float) -> None:
+        self.factor = check_number("factor", factor, 1.0, open_low=True)
+
+    def __call__(self, img: NdarrayOrTensor) -> torch.Tensor:
+        """Append the channel to one image.
+
+        Args:
+            img: shape (C, H, W) or (C, H, W, D).
+
+        Returns:
+            Shape (C + 1, H, W[, D]); of the image's floating point type, float32 for integers.
+
+        Raises:
+            ValueError: if the image has another number of axes.
+        """
+        image = _channel_first("img", img)
+        values = convert_to_tensor(image, track_meta=False)
+        values = values if values.is_floating_point() else values.float()
+        channel = torch.full_like(values[:1], math.log2(self.factor) - 2)
+        return _like(torch.cat([values, channel]), image)
 
 
 class UpsampleInPlane(InvertibleTransform):

@@ -12,12 +12,15 @@ from monai.transforms import InvertibleTransform, MapTransform, RandomizableTran
 
 from monai_cdiff.utils import DownsampleDomain
 
-from .array import DownsampleUpsample, RandDownsampleUpsample, UpsampleInPlane
+from .array import DownsampleUpsample, FactorChannel, RandDownsampleUpsample, UpsampleInPlane
 
 __all__ = [
     "DownsampleUpsampleD",
     "DownsampleUpsampleDict",
     "DownsampleUpsampled",
+    "FactorChannelD",
+    "FactorChannelDict",
+    "FactorChanneld",
     "RandDownsampleUpsampleD",
     "RandDownsampleUpsampleDict",
     "RandDownsampleUpsampled",
@@ -32,7 +35,8 @@ class DownsampleUpsampled(MapTransform):
 
     Args:
         keys: keys of the images to degrade, each of shape (C, H, W) or (C, H, W, D).
-        factor: how much coarser the grid in between is, a finite number more than 1.
+        factor: how much coarser the grid in between is, a finite number more than 1; or the key under which the data
+            holds it, so that each item can have its own.
         domain: ``"image"`` or ``"kspace"``.
         mode: interpolation on the way back.
         allow_missing_keys: pass over keys that the data does not have.
@@ -52,19 +56,65 @@ class DownsampleUpsampled(MapTransform):
     def __init__(
         self,
         keys: KeysCollection,
-        factor: float,
+        factor: float | str,
         domain: str = DownsampleDomain.IMAGE,
         mode: str = "bilinear",
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        self.degrade = DownsampleUpsample(factor, domain, mode)
+        self.factor = factor
+        known = 2.0 if isinstance(factor, str) else factor  # the other arguments are checked here all the same
+        self.degrade = DownsampleUpsample(known, domain, mode)
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
-        """Return the data with the images at ``keys`` degraded."""
+        """Return the data with the images at ``keys`` degraded.
+
+        Raises:
+            KeyError: if the data lacks the key of the factor.
+            ValueError: as :class:`DownsampleUpsample`, of the factor in the data too.
+        """
         d: dict[Hashable, Any] = dict(data)
+        degrade = self.degrade
+        if isinstance(self.factor, str):
+            degrade = DownsampleUpsample(_factor(d, self.factor), degrade.domain, degrade.mode)
         for key in self.key_iterator(d):
-            d[key] = self.degrade(d[key])
+            d[key] = degrade(d[key])
+        return d
+
+
+class FactorChanneld(MapTransform):
+    """Dictionary form of :class:`FactorChannel`.
+
+    Args:
+        keys: keys of the images that get the channel, each of shape (C, H, W) or (C, H, W, D).
+        factor: a finite number more than 1, or the key under which the data holds it.
+        allow_missing_keys: pass over keys that the data does not have.
+
+    Raises:
+        ValueError: as :class:`FactorChannel`.
+
+    Example:
+        >>> FactorChanneld("condition", factor=4)({"condition": torch.ones(1, 8, 8)})["condition"].shape
+        torch.Size([2, 8, 8])
+    """
+
+    backend = FactorChannel.backend
+
+    def __init__(self, keys: KeysCollection, factor: float | str, allow_missing_keys: bool = False) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.factor = factor if isinstance(factor, str) else FactorChannel(factor).factor
+
+    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
+        """Return the data with the channel appended to the images at ``keys``.
+
+        Raises:
+            KeyError: if the data lacks the key of the factor.
+            ValueError: as :class:`FactorChannel`, of the factor in the data too.
+        """
+        d: dict[Hashable, Any] = dict(data)
+        append = FactorChannel(_factor(d, self.factor) if isinstance(self.factor, str) else self.factor)
+        for key in self.key_iterator(d):
+            d[key] = append(d[key])
         return d
 
 
@@ -167,6 +217,13 @@ class UpsampleInPlaned(MapTransform, InvertibleTransform):
         return d
 
 
+def _factor(data: Mapping[Hashable, Any], key: str) -> Any:
+    if key not in data:
+        raise KeyError(f"factor={key!r} is not in the data, which has {sorted(map(str, data))}.")
+    return data[key]
+
+
 DownsampleUpsampleD = DownsampleUpsampleDict = DownsampleUpsampled
 RandDownsampleUpsampleD = RandDownsampleUpsampleDict = RandDownsampleUpsampled
 UpsampleInPlaneD = UpsampleInPlaneDict = UpsampleInPlaned
+FactorChannelD = FactorChannelDict = FactorChanneld

@@ -10,12 +10,19 @@ from .downsampling import (
     low_resolution_size,
     upsample,
 )
+from .masks import check_area, check_shapes, draw_mask, fill_masked
+from .noise import gaussian_salt_pepper
 from .projection import match_low_resolution, recover_low_resolution
 
 __all__ = [
     "UPSAMPLE_MODES",
+    "check_area",
+    "check_shapes",
     "downsample",
     "downsample_upsample",
+    "draw_mask",
+    "fill_masked",
+    "gaussian_salt_pepper",
     "high_resolution_size",
     "low_resolution_size",
     "match_low_resolution",

@@ -13,7 +13,7 @@ from .bundle import (
     show_root_cause,
 )
 from .checks import check_finite, check_flag, check_integer, check_number, check_option
-from .enums import ConditioningMode, DownsampleDomain, PredictionType, Target
+from .enums import ConditioningMode, DownsampleDomain, MaskShape, PredictionType, Target
 from .files import replacing, write_json
 from .neighbours import with_neighbours
 from .precision import amp_by_default, amp_dtype, autocast
@@ -25,6 +25,7 @@ __all__ = [
     "ConditioningMode",
     "DownsampleDomain",
     "Generators",
+    "MaskShape",
     "NoiseSource",
     "PredictionType",
     "Target",

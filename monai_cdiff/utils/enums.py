@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monai.utils import StrEnum
 
-__all__ = ["ConditioningMode", "DownsampleDomain", "PredictionType", "Target"]
+__all__ = ["ConditioningMode", "DownsampleDomain", "MaskShape", "PredictionType", "Target"]
 
 
 class PredictionType(StrEnum):
@@ -34,3 +34,10 @@ class DownsampleDomain(StrEnum):
 
     IMAGE = "image"
     KSPACE = "kspace"
+
+
+class MaskShape(StrEnum):
+    """What a mask of inpainting is made of: boxes, or free-form strokes."""
+
+    BOX = "box"
+    STROKE = "stroke"

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import Any
 
 import torch
 from monai.config import NdarrayOrTensor
-from monai.data import MetaTensor, get_track_meta
 from monai.transforms import InvertibleTransform, RandomizableTransform, Resize, Transform
 from monai.transforms.utils import scale_affine
-from monai.utils import TraceKeys, TransformBackends, convert_to_dst_type, convert_to_tensor, ensure_tuple
+from monai.utils import TraceKeys, TransformBackends, convert_to_tensor, ensure_tuple
 
 from monai_cdiff.operators import UPSAMPLE_MODES, downsample, downsample_upsample, high_resolution_size, upsample
 from monai_cdiff.utils import DownsampleDomain, check_number, check_option
 
-__all__ = ["DownsampleUpsample", "FactorChannel", "RandDownsampleUpsample", "UpsampleInPlane"]
+from ..images import channel_first, like, with_record
 
-DEGRADATION_KEY = "degradation"
+__all__ = ["DownsampleUpsample", "FactorChannel", "RandDownsampleUpsample", "UpsampleInPlane"]
 
 
 class DownsampleUpsample(Transform):
@@ -61,10 +59,10 @@ class DownsampleUpsample(Transform):
         Raises:
             ValueError: if the image has another number of axes or fewer than 2 pixels would remain along one.
         """
-        image = _channel_first("img", img)
+        image = channel_first("img", img)
         values = convert_to_tensor(image, track_meta=False)[None]
         low = downsample_upsample(values, self.factor, self.domain, self.mode)[0]
-        return _with_record(low, image, f"downsample factor={self.factor:.6g} domain={self.domain}")
+        return with_record(low, image, f"downsample factor={self.factor:.6g} domain={self.domain}")
 
 
 class RandDownsampleUpsample(RandomizableTransform):
@@ -142,13 +140,13 @@ class RandDownsampleUpsample(RandomizableTransform):
         Raises:
             ValueError: if the image has another number of axes or fewer than 2 pixels would remain along one.
         """
-        image = _channel_first("img", img)
+        image = channel_first("img", img)
         if randomize:
             self.randomize()
         if self._do_transform:
             return DownsampleUpsample(self._factor, self._domain, self.mode)(image)
         values = convert_to_tensor(image, track_meta=False)
-        return _with_record(values if values.is_floating_point() else values.float(), image, "none")
+        return with_record(values if values.is_floating_point() else values.float(), image, "none")
 
 
 class FactorChannel(Transform):
@@ -184,11 +182,11 @@ class FactorChannel(Transform):
         Raises:
             ValueError: if the image has another number of axes.
         """
-        image = _channel_first("img", img)
+        image = channel_first("img", img)
         values = convert_to_tensor(image, track_meta=False)
         values = values if values.is_floating_point() else values.float()
-        channel = torch.full_like(values[:1], math.log2(self.factor) - 2)
-        return _like(torch.cat([values, channel]), image)
+        channel = torch.fulllike(values[:1], math.log2(self.factor) - 2)
+        return like(torch.cat([values, channel]), image)
 
 
 class UpsampleInPlane(InvertibleTransform):
@@ -228,7 +226,7 @@ class UpsampleInPlane(InvertibleTransform):
         Raises:
             ValueError: if the image has another number of axes.
         """
-        image = _channel_first("img", img)
+        image = channel_first("img", img)
         values = convert_to_tensor(image, track_meta=False)[None]
         fine = upsample(values, high_resolution_size(image.shape[1:3], self.factor), self.mode)[0]
         return self._on_new_grid(fine, image)
@@ -246,7 +244,7 @@ class UpsampleInPlane(InvertibleTransform):
             ValueError: if the data does not carry the trace of a transform.
             RuntimeError: if it carries that of others only.
         """
-        image = _like(convert_to_tensor(data, track_meta=False), data)
+        image = like(convert_to_tensor(data, track_meta=False), data)
         info = self.pop_transform(image)
         size = tuple(info[TraceKeys.ORIG_SIZE])
         if info[TraceKeys.EXTRA_INFO]["mode"] == "nearest":  # set by MONAI's Invertd, for labels
@@ -258,30 +256,7 @@ class UpsampleInPlane(InvertibleTransform):
             return self._on_new_grid(values, image)
 
     def _on_new_grid(self, values: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        out = _like(values, image)
+        out = like(values, image)
         old, new = tuple(image.shape[1:]), tuple(values.shape[1:])
         info = {"mode": self.mode}
         return self.push_transform(out, sp_size=new, affine=scale_affine(old, new), orig_size=old, extra_info=info)
-
-
-def _channel_first(name: str, img: NdarrayOrTensor) -> torch.Tensor:
-    if img.ndim not in (3, 4):
-        raise ValueError(f"{name} of shape {tuple(img.shape)} must be (C, H, W) or (C, H, W, D).")
-    return convert_to_tensor(img, track_meta=get_track_meta())
-
-
-def _like(values: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """The values with metadata of their own, equal to the image's."""
-    out = convert_to_dst_type(values, image, dtype=values.dtype)[0]
-    if isinstance(out, MetaTensor):
-        out.meta = deepcopy(out.meta)
-    return out
-
-
-def _with_record(values: torch.Tensor, image: torch.Tensor, record: str) -> torch.Tensor:
-    """Add a degradation to those in the metadata; always a string there, since a batch keeps only common keys."""
-    out = _like(values, image)
-    if isinstance(out, MetaTensor):
-        records = [out.meta.get(DEGRADATION_KEY, "none"), record]
-        out.meta[DEGRADATION_KEY] = "; ".join(text for text in records if text != "none") or "none"
-    return out

@@ -1,0 +1,74 @@
+"""What the transforms share: channel-first images with metadata of their own, and randomness by key."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import NdarrayOrTensor
+from monai.data import MetaTensor, get_track_meta
+from monai.utils import convert_to_dst_type, convert_to_tensor
+
+from ..utils import content_key, derive_seed
+
+__all__ = ["channel_first", "key_of", "like", "random_state", "slice_states", "with_record"]
+
+DEGRADATION_KEY = "degradation"
+
+
+def channel_first(name: str, img: NdarrayOrTensor) -> torch.Tensor:
+    if img.ndim not in (3, 4):
+        raise ValueError(f"{name} of shape {tuple(img.shape)} must be (C, H, W) or (C, H, W, D).")
+    return convert_to_tensor(img, track_meta=get_track_meta())
+
+
+def like(values: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """The values with metadata of their own, equal to the image's."""
+    out = convert_to_dst_type(values, image, dtype=values.dtype)[0]
+    if isinstance(out, MetaTensor):
+        out.meta = deepcopy(out.meta)
+    return out
+
+
+def with_record(values: torch.Tensor, image: torch.Tensor, record: str) -> torch.Tensor:
+    """Add a degradation to those in the metadata; always a string there, since a batch keeps only common keys."""
+    out = like(values, image)
+    if isinstance(out, MetaTensor):
+        records = [out.meta.get(DEGRADATION_KEY, "none"), record]
+        out.meta[DEGRADATION_KEY] = "; ".join(text for text in records if text != "none") or "none"
+    return out
+
+
+def key_of(data: Mapping[Hashable, Any], key: Hashable, subject_key: Hashable) -> str | None:
+    """What identifies the image at ``key``: its own metadata if they do, or else the subject in the data."""
+    meta = getattr(data[key], "meta", {})
+    if meta.get("subject") is not None or subject_key not in data:
+        return None
+    return str(data[subject_key])
+
+
+def slice_states(seed: int, task: str, image: torch.Tensor, key: str | None) -> list[np.random.RandomState]:
+    """A random state for each slice of an image, by ``(seed, task, subject, slice)`` and nothing else.
+
+    A slice gets the same state alone, with ``slice_index`` in its metadata, as in its volume.
+
+    Args:
+        seed: whole number.
+        task: what is drawn.
+        image: (C, H, W), or (C, H, W, D), which has D slices.
+        key: the subject; None takes ``subject`` and ``slice_index`` of the metadata, or else the content.
+    """
+    meta = image.meta if isinstance(image, MetaTensor) else {}
+    if key is None:
+        key = str(meta["subject"]) if meta.get("subject") is not None else content_key(torch.as_tensor(image))
+    own = int(meta.get("slice_index", 0))
+    places = range(image.shape[3]) if image.ndim == 4 else [own]
+    return [random_state(derive_seed(seed, task, key, place)) for place in places]
+
+
+def random_state(seed: int) -> np.random.RandomState:
+    """A random state, whose streams NumPy keeps the same on every machine and in every version."""
+    return np.random.RandomState([seed & 0xFFFFFFFF, seed >> 32])

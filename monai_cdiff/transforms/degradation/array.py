@@ -185,7 +185,7 @@ class FactorChannel(Transform):
         image = channel_first("img", img)
         values = convert_to_tensor(image, track_meta=False)
         values = values if values.is_floating_point() else values.float()
-        channel = torch.fulllike(values[:1], math.log2(self.factor) - 2)
+        channel = torch.full_like(values[:1], math.log2(self.factor) - 2)
         return like(torch.cat([values, channel]), image)
 
 

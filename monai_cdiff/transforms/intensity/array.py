@@ -79,11 +79,14 @@ class ScaleIntensityPatientwise(InvertibleTransform):
         self.clip = clip
         self.padding_value = None if padding_value is None else check_number("padding_value", padding_value)
 
-    def intensity_range(self, reference: NdarrayOrTensor) -> tuple[float, float]:
+    def intensity_range(
+        self, reference: NdarrayOrTensor, mask: NdarrayOrTensor | None = None
+    ) -> tuple[float, float]:
         """The stored values that become ``b_min`` and ``b_max``.
 
         Args:
             reference: the volume whose statistics count, any shape.
+            mask: what is not to count where it is not 0, of a shape that fits.
 
         Returns:
             ``(low, high)``, equal only if all values that count are equal.
@@ -98,11 +101,14 @@ class ScaleIntensityPatientwise(InvertibleTransform):
             counted &= tensor != self.padding_value
         else:
             counted &= _not_padding(reference, tensor)
+        if mask is not None:
+            counted &= convert_to_tensor(mask, track_meta=False).to(tensor.device).expand(tensor.shape) == 0
         values = tensor[counted].detach().double().cpu().numpy()
         if values.size == 0:
             raise ValueError(
                 f"reference of shape {tuple(tensor.shape)} holds no finite voxel other than padding_value="
-                f"{self.padding_value!r}; there is nothing to take statistics from."
+                f"{self.padding_value!r}{' outside the mask' if mask is not None else ''}; there is nothing to take "
+                "statistics from."
             )
         low, high = np.percentile(values, (self.lower, self.upper))  # torch.quantile refuses large volumes
         if low == high:

@@ -37,6 +37,7 @@ class ScaleIntensityPatientwised(MapTransform, InvertibleTransform):
         clip: cut values beyond the range; they cannot be recovered.
         padding_value: stored value that is left out of the statistics.
         allow_missing_keys: pass over ``keys`` that the data does not have; ``ref_key`` must be there.
+        mask_key: key of a mask; voxels where it is not 0 are left out of the statistics.
 
     Raises:
         ValueError: as :class:`ScaleIntensityPatientwise`.
@@ -61,26 +62,25 @@ class ScaleIntensityPatientwised(MapTransform, InvertibleTransform):
         clip: bool = False,
         padding_value: float | None = None,
         allow_missing_keys: bool = False,
+        mask_key: Hashable | None = None,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         self.ref_key = ref_key
+        self.mask_key = mask_key
         self.scaler = ScaleIntensityPatientwise(lower, upper, b_min, b_max, clip, padding_value)
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
         """Return the data with the images at ``keys`` scaled.
 
         Raises:
-            KeyError: if the data lacks ``ref_key``, or one of ``keys`` without ``allow_missing_keys``.
+            KeyError: if the data lacks ``ref_key`` or ``mask_key``, or one of ``keys`` without ``allow_missing_keys``.
             ValueError: as :class:`ScaleIntensityPatientwise`.
         """
         d: dict[Hashable, Any] = dict(data)
-        if self.ref_key is None:
-            for key in self.key_iterator(d):
-                d[key] = self.scaler(d[key])
-            return d
-        shared = self.scaler.intensity_range(_reference(d, self.ref_key))
+        mask = None if self.mask_key is None else _reference(d, self.mask_key, "mask_key")
+        shared = None if self.ref_key is None else self.scaler.intensity_range(_reference(d, self.ref_key), mask)
         for key in self.key_iterator(d):
-            d[key] = self.scaler.scale(d[key], shared)
+            d[key] = self.scaler.scale(d[key], shared or self.scaler.intensity_range(d[key], mask))
         return d
 
     def inverse(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
@@ -131,9 +131,9 @@ class UnscaleIntensityPatientwised(MapTransform):
         return d
 
 
-def _reference(data: Mapping[Hashable, Any], ref_key: Hashable) -> Any:
+def _reference(data: Mapping[Hashable, Any], ref_key: Hashable, name: str = "ref_key") -> Any:
     if ref_key not in data:
-        raise KeyError(f"ref_key={ref_key!r} is not in the data, which has {sorted(map(str, data))}.")
+        raise KeyError(f"{name}={ref_key!r} is not in the data, which has {sorted(map(str, data))}.")
     return data[ref_key]
 
 

@@ -146,7 +146,9 @@ class MaskImage(Transform):
     def __init__(self, fill: float | str = "mean") -> None:
         self.fill = check_option("fill", fill, ["mean"]) if isinstance(fill, str) else check_number("fill", fill)
 
-    def __call__(self, img: NdarrayOrTensor, mask: NdarrayOrTensor) -> torch.Tensor:
+    def __call__(  # type: ignore[override]
+        self, img: NdarrayOrTensor, mask: NdarrayOrTensor
+    ) -> torch.Tensor:
         """Mask one image.
 
         Args:
@@ -178,7 +180,9 @@ class RestoreMeasured(Transform):
 
     backend = [TransformBackends.TORCH]
 
-    def __call__(self, img: NdarrayOrTensor, measured: NdarrayOrTensor, mask: NdarrayOrTensor) -> torch.Tensor:
+    def __call__(  # type: ignore[override]
+        self, img: NdarrayOrTensor, measured: NdarrayOrTensor, mask: NdarrayOrTensor
+    ) -> torch.Tensor:
         """Take the measured pixels of one image.
 
         Args:
@@ -212,8 +216,8 @@ def binary_mask(mask: NdarrayOrTensor, image: torch.Tensor) -> torch.Tensor:
     plain = convert_to_tensor(mask, track_meta=False)
     if plain.shape[1:] != image.shape[1:] or plain.shape[0] != 1:
         raise ValueError(
-            f"mask of shape {tuple(plain.shape)} does not fit an image of {tuple(image.shape)}; it must have one channel "
-            "and the size of the image."
+            f"mask of shape {tuple(plain.shape)} does not fit an image of {tuple(image.shape)}; it must have one "
+            "channel and the size of the image."
         )
     if plain.is_floating_point() and not torch.isfinite(plain).all():
         raise ValueError("mask holds NaN or infinite values; allowed: 0 (measured) and other numbers (to be filled).")

@@ -6,7 +6,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import MapTransform, Randomizable
 
@@ -48,6 +47,7 @@ class InpaintMaskd(MapTransform):
         ValueError: as :class:`InpaintMask`.
 
     Example:
+        >>> import torch
         >>> InpaintMaskd("image")({"image": torch.zeros(1, 64, 64), "subject": "a"})["mask"].shape
         torch.Size([1, 64, 64])
     """
@@ -93,6 +93,7 @@ class RandInpaintMaskd(Randomizable, MapTransform):
         ValueError: as :class:`RandInpaintMask`.
 
     Example:
+        >>> import torch
         >>> draw = RandInpaintMaskd("image").set_random_state(seed=0)
         >>> draw({"image": torch.zeros(1, 64, 64)})["mask"].shape
         torch.Size([1, 64, 64])
@@ -147,6 +148,7 @@ class MaskImaged(MapTransform):
         ValueError: as :class:`MaskImage`.
 
     Example:
+        >>> import torch
         >>> data = {"condition": torch.ones(1, 8, 8), "mask": torch.eye(8)[None]}
         >>> MaskImaged("condition", fill=0)(data)["condition"].shape
         torch.Size([2, 8, 8])
@@ -188,6 +190,7 @@ class RestoreMeasuredd(MapTransform):
         allow_missing_keys: pass over ``keys`` that the data does not have; the others must be there.
 
     Example:
+        >>> import torch
         >>> data = {"pred": torch.zeros(1, 2, 2), "measured": torch.ones(1, 2, 2), "mask": torch.eye(2)[None]}
         >>> RestoreMeasuredd("pred", "measured")(data)["pred"].tolist()
         [[[0.0, 1.0], [1.0, 0.0]]]

@@ -6,7 +6,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import MapTransform, RandomizableTransform
 
@@ -40,6 +39,7 @@ class GaussianSaltPepperNoised(MapTransform):
         ValueError: as :class:`GaussianSaltPepperNoise`.
 
     Example:
+        >>> import torch
         >>> add_noise = GaussianSaltPepperNoised("condition", std=0.1, amount=0.05)
         >>> add_noise({"condition": torch.rand(1, 8, 8), "subject": "patient-1"})["condition"].shape
         torch.Size([1, 8, 8])
@@ -86,6 +86,7 @@ class RandGaussianSaltPepperNoised(RandomizableTransform, MapTransform):
         ValueError: as :class:`RandGaussianSaltPepperNoise`.
 
     Example:
+        >>> import torch
         >>> add_noise = RandGaussianSaltPepperNoised("condition").set_random_state(seed=0)
         >>> add_noise({"condition": torch.rand(1, 8, 8)})["condition"].shape
         torch.Size([1, 8, 8])

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import dicom, restore
+from . import bundle, dicom, restore
 from .errors import FAILURE, WRONG_INPUT, CommandError
 
 __all__ = ["main"]
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     restore.add_command(commands)
     dicom.add_command(commands)
+    bundle.add_command(commands)
     return parser
 
 

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from .bundle import packaged_bundles, which_bundles
 from .errors import FAILURE, WRONG_INPUT, CommandError
 
 __all__ = ["add_command"]
@@ -47,7 +48,11 @@ def add_command(commands: Any) -> None:
     add = parser.add_argument
     add("input", metavar="INPUT", help="DICOM file, series, study or folder of studies; NIfTI file or folder of them")
     add("output", metavar="OUTPUT", help="folder for what is written")
-    add("--bundle", default="bundles/sr", help="folder of the bundle (default: %(default)s)")
+    add(
+        "--bundle",
+        help='folder of the bundle, or name of a packaged one as "bundle list" gives it, which is read where it is '
+        "installed (default: bundles/sr if there is that folder, else the packaged sr)",
+    )
     add("--series", help='which DICOM series: pattern of its description ("t2*"), its number or its UID')
     add("--plane", choices=("axial", "coronal", "sagittal"), help="which DICOM series, by its plane")
     add("--select", metavar="TAG=VALUE", action="append", help="which images of a series; may be repeated")
@@ -73,19 +78,26 @@ def add_command(commands: Any) -> None:
 
 
 def _restore(args: argparse.Namespace) -> int:
-    configs = _configs(Path(args.bundle).expanduser().absolute(), args.uncertainty)
+    configs = _configs(args.bundle, args.uncertainty)
     overrides = _overrides(args, json.loads(configs[0].read_text(encoding="utf-8")), str(configs[0]))
     _check_device(args.device)
     _run(configs, {**overrides, "bundle_root": str(configs[0].parent.parent)})
     return 0
 
 
-def _configs(bundle: Path, uncertainty: bool) -> list[Path]:
+def _configs(bundle: str | None, uncertainty: bool) -> list[Path]:
+    folder = Path("bundles/sr" if bundle is None else bundle).expanduser().absolute()
+    if not (folder / "configs").is_dir():  # an OUTPUT may have the name of a task
+        folder = packaged_bundles().get("sr" if bundle is None else bundle, folder)
     names = ["inference.json", *(["uncertainty.json"] if uncertainty else [])]
-    files = [bundle / "configs" / name for name in names]
+    files = [folder / "configs" / name for name in names]
     for file in files:
         if not file.is_file():
-            raise FileNotFoundError(f"--bundle {bundle}: {file} does not exist; give the folder of a bundle.")
+            shown = folder if bundle is None else bundle
+            raise FileNotFoundError(
+                f"--bundle {shown}: {file} does not exist; give the folder of a bundle, or name a packaged one; "
+                f"{which_bundles(os.path.basename(str(shown)))}"
+            )
     return files
 
 

@@ -1,0 +1,116 @@
+"""A wheel on its own: what it holds, and what somebody can do who has nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from contracts.bundle_commands import SMALL, command, write_patients
+
+ROOT = Path(__file__).resolve().parent.parent
+TASKS = sorted(path.name for path in (ROOT / "bundles").iterdir() if (path / "configs").is_dir())
+PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
+BUILD = ("--no-deps", "--no-build-isolation")
+
+
+def run(*words: str | Path, cwd: Path, **environment: str) -> str:
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    result = subprocess.run(
+        [str(word) for word in words], cwd=cwd, env={**variables, **environment}, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy to build in, with the output of a training and hidden files that must stay out."""
+    folder = tmp_path_factory.mktemp("build") / "source"
+    leave = shutil.ignore_patterns(".git", ".venv", "venv", "build", "dist", "*.egg-info", "__pycache__", "output")
+    shutil.copytree(ROOT, folder, symlinks=True, ignore=leave)
+    (folder / "bundles" / "sr" / "output" / "checkpoints").mkdir(parents=True)
+    for name in ("output/checkpoints/model.pt", "output/metrics.json", "models/.hidden.pt"):
+        (folder / "bundles" / "sr" / name).write_bytes(b"not the package's")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path) -> Path:
+    run(*PIP, "wheel", ".", *BUILD, "-w", source.parent, cwd=source)
+    [file] = source.parent.glob("*.whl")
+    return file
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_each_bundle_once(wheel: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        print(f"\n{wheel.name}: {wheel.stat().st_size / 2**20:.2f} MiB")
+    with zipfile.ZipFile(wheel) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    assert {name.split("/")[0].split("-")[0] for name in contents} == {"monai_cdiff"}
+    wanted = {
+        f"monai_cdiff/{path.relative_to(ROOT)}": path.read_bytes()
+        for task in TASKS
+        for path in (ROOT / "bundles" / task).rglob("*")
+        if path.is_file() and "output" not in path.relative_to(ROOT).parts
+    }
+    assert {name: content for name, content in contents.items() if "/bundles/" in name} == wanted
+    weights = Counter(content for name, content in contents.items() if name.endswith(".pt"))
+    assert weights and max(weights.values()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_the_wheel_alone_gives_a_bundle_that_runs_anywhere(task: str, wheel: Path, tmp_path: Path) -> None:
+    target, moved = tmp_path / "packages", tmp_path / "far" / "renamed"
+    run(*PIP, "install", "--no-deps", "--target", target, wheel, cwd=tmp_path)
+    alone = {"PYTHONPATH": str(target), "PYTHONDONTWRITEBYTECODE": "1"}
+    place = run(sys.executable, "-c", "import monai_cdiff; print(monai_cdiff.__file__)", cwd=tmp_path, **alone)
+    assert Path(place.strip()).is_relative_to(target)
+    ours = (sys.executable, "-m", "monai_cdiff")
+    listed = run(*ours, "bundle", "list", cwd=tmp_path, **alone)
+    assert [line.split()[0] for line in listed.splitlines()] == TASKS
+    before = sorted(target.rglob("*"))
+    run(*ours, "bundle", "export", task, "exported", cwd=tmp_path, **alone)
+    shutil.unpack_archive(shutil.make_archive(str(tmp_path / "b"), "zip", tmp_path / "exported"), moved)
+    shutil.rmtree(tmp_path / "exported")
+    patients, mask = write_patients(tmp_path / "patients"), tmp_path / "mask.nii.gz"
+    image = patients / "patient0" / "t2.nii.gz"
+    hole = np.zeros(nibabel.load(image).shape, np.uint8)
+    hole[5:9, 5:9] = 1
+    nibabel.Nifti1Image(hole, nibabel.load(image).affine).to_filename(mask)
+
+    words = {"input_dir": image, "output_dir": tmp_path / "out", "device": "cpu"}
+    masked = {"mask": mask} if "mask" in json.loads((moved / "inference.json").read_text()) else {}
+    run(*command("--config_file", "inference.json", **words, **masked), cwd=moved, **alone)
+    by_name = ["restore", image, "named", "--bundle", task, "--device", "cpu"]
+    run(*ours, *by_name, *(["--mask", mask] if masked else []), cwd=tmp_path, **alone)
+    for folder in ("out", "named"):
+        [restored] = (tmp_path / folder).glob("t2_*.nii.gz")
+        assert np.isfinite(nibabel.load(restored).get_fdata()).all()
+    assert not (moved / "output").exists()
+    small = {name: value for name, value in SMALL.items() if name in json.loads((moved / "train.json").read_text())}
+    run(*command("training", "--config_file", "train.json", dataset_dir=patients, **small), cwd=moved, **alone)
+    assert (moved / "output" / "metrics.json").is_file() and (moved / "output" / "checkpoints" / "model.pt").is_file()
+    assert sorted(target.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_a_source_archive_builds_the_same_wheel(source: Path, wheel: Path) -> None:
+    code = "import sys, setuptools.build_meta as build; build.build_sdist(sys.argv[1])"
+    run(sys.executable, "-c", code, source.parent / "sdist", cwd=source)
+    [archive] = (source.parent / "sdist").glob("*.tar.gz")
+    run(*PIP, "wheel", archive, *BUILD, "-w", source.parent / "again", cwd=source.parent)
+    [again] = (source.parent / "again").glob("*.whl")
+    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(again) as other:
+        assert set(one.namelist()) == set(other.namelist())

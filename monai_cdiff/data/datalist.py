@@ -6,9 +6,11 @@ A list is ``{"training": [...], "validation": [...], "test": [...]}`` with items
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -32,6 +34,7 @@ def make_datalist(
     plane: str | None = None,
     fractions: Sequence[float] = (0.7, 0.15, 0.15),
     seed: int = 0,
+    dimensions: int | None = None,
 ) -> dict[str, list[Item]]:
     """Find the images of a data set and split them by subject.
 
@@ -49,9 +52,11 @@ def make_datalist(
         plane: which DICOM series, by its plane: "axial", "coronal" or "sagittal"; None takes any.
         fractions: share of the subjects in training, validation and test; each above 0, together 1.
         seed: whole number that decides the split.
+        dimensions: 2 or 3, where images of the other kind are not to be taken; None takes either.
 
     Returns:
-        The three lists; paths are absolute, and a DICOM image is the list of its files.
+        The three lists; paths are absolute, and a DICOM image is the list of its files. Where a
+        subject has several images, each has a ``key`` of its own: the subject and a hash of the file names.
 
     Raises:
         FileNotFoundError: if a folder, or a file that the JSON names, does not exist.
@@ -70,8 +75,8 @@ def make_datalist(
         items = [item for path in paths for item in find_items(path, series, plane)]
         datalist = _split(items, shares, seed, f"dataset_dir={[str(path) for path in paths]}")
     _check_disjoint(datalist)
-    _check_dimensions(datalist)
-    return datalist
+    _check_dimensions(datalist, dimensions)
+    return {split: _with_keys(items) for split, items in datalist.items()}
 
 
 def summarize_datalist(datalist: dict[str, list[Item]]) -> str:
@@ -225,7 +230,18 @@ def _check_disjoint(datalist: dict[str, list[Item]]) -> None:
             seen[subject] = split
 
 
-def _check_dimensions(datalist: dict[str, list[Item]]) -> None:
+def _with_keys(items: list[Item]) -> list[Item]:
+    counts = Counter(item["subject"] for item in items)
+    return [item if counts[item["subject"]] == 1 else {**item, "key": _key(item)} for item in items]
+
+
+def _key(item: Item) -> str:
+    files = [item["image"]] if isinstance(item["image"], str) else sorted(item["image"])
+    names = "\n".join(os.path.basename(file) for file in files)
+    return f"{item['subject']}/{hashlib.blake2b(names.encode(), digest_size=4).hexdigest()}"
+
+
+def _check_dimensions(datalist: dict[str, list[Item]], wanted: int | None) -> None:
     example: dict[int, Any] = {}
     for item in (item for items in datalist.values() for item in items):
         dimensions = image_dimensions(item["image"])
@@ -235,3 +251,6 @@ def _check_dimensions(datalist: dict[str, list[Item]]) -> None:
         raise ValueError(
             f"images of two and of three dimensions are mixed: {example[2]} and {example[3]}; keep one kind."
         )
+    if wanted is not None and example and wanted not in example:
+        (found,) = example
+        raise ValueError(f"{example[found]}: an image of {found} dimensions; this bundle takes images of {wanted}.")

@@ -87,7 +87,7 @@ def image_dimensions(image: str | Sequence[str]) -> int | None:
     file = image if isinstance(image, str) else image[0]
     if not is_nifti(file):
         flat = file.lower().endswith(_FLAT_SUFFIXES)
-        return 2 if flat else None if isinstance(image, str) else 3
+        return 2 if flat else None if isinstance(image, str) or len(image) == 1 else 3
     import nibabel
 
     try:

@@ -15,7 +15,8 @@ def item_keys(inputs: torch.Tensor, keys: Sequence[int | str] | None = None) -> 
     """One key per item of a batch: the given ones, or what the metadata says.
 
     Args:
-        inputs: shape (B, C, ...); a ``MetaTensor`` may carry ``subject`` and ``slice_index`` in its metadata.
+        inputs: shape (B, C, ...); a ``MetaTensor`` may carry ``key`` (of the image) or ``subject``, and ``slice_index``,
+            in its metadata.
         keys: one per item.
 
     Returns:
@@ -32,7 +33,7 @@ def item_keys(inputs: torch.Tensor, keys: Sequence[int | str] | None = None) -> 
 
 
 def _metadata_keys(inputs: MetaTensor) -> list[str | None]:
-    subjects = _per_item(inputs.meta.get("subject"), len(inputs))
+    subjects = _per_item(inputs.meta.get("key", inputs.meta.get("subject")), len(inputs))
     slices = _per_item(inputs.meta.get("slice_index"), len(inputs))
     return [
         None if subject is None else str(subject) if z is None else f"{subject}:{int(z)}"

@@ -42,16 +42,14 @@ def with_record(values: torch.Tensor, image: torch.Tensor, record: str) -> torch
     return out
 
 
-def key_of(data: Mapping[Hashable, Any], key: Hashable, subject_key: Hashable) -> str | None:
-    """What identifies the image at ``key``: its own metadata if they do, or else the subject in the data."""
-    meta = getattr(data[key], "meta", {})
-    if meta.get("subject") is not None or subject_key not in data:
-        return None
-    return str(data[subject_key])
+def key_of(data: Mapping[Hashable, Any]) -> str | None:
+    """What identifies the image of a datalist's item: its ``key``, or else its ``subject``."""
+    key = data.get("key", data.get("subject"))
+    return None if key is None else str(key)
 
 
 def slice_states(seed: int, task: str, image: torch.Tensor, key: str | None) -> list[np.random.RandomState]:
-    """A random state for each slice of an image, by ``(seed, task, subject, slice)`` and nothing else.
+    """A random state for each slice of an image, by ``(seed, task, key, slice)`` and nothing else.
 
     A slice gets the same state alone, with ``slice_index`` in its metadata, as in its volume.
 
@@ -59,11 +57,12 @@ def slice_states(seed: int, task: str, image: torch.Tensor, key: str | None) -> 
         seed: whole number.
         task: what is drawn.
         image: (C, H, W), or (C, H, W, D), which has D slices.
-        key: the subject; None takes ``subject`` and ``slice_index`` of the metadata, or else the content.
+        key: of the image; None takes ``key`` or ``subject`` of the metadata, or else the content.
     """
     meta = image.meta if isinstance(image, MetaTensor) else {}
     if key is None:
-        key = str(meta["subject"]) if meta.get("subject") is not None else content_key(torch.as_tensor(image))
+        known = meta.get("key", meta.get("subject"))
+        key = content_key(torch.as_tensor(image)) if known is None else str(known)
     own = int(meta.get("slice_index", 0))
     places = range(image.shape[3]) if image.ndim == 4 else [own]
     return [random_state(derive_seed(seed, task, key, place)) for place in places]

@@ -57,7 +57,7 @@ class InpaintMask(Transform):
 
         Args:
             img: shape (C, H, W) or (C, H, W, D).
-            key: the subject; default: ``subject`` and ``slice_index`` of the metadata, or else the content.
+            key: of the image; default: ``key`` or ``subject`` of the metadata, or else the content.
 
         Returns:
             The mask, shape (1, H, W[, D]), float32, with the metadata of the image.

@@ -31,7 +31,7 @@ __all__ = [
 
 
 class InpaintMaskd(MapTransform):
-    """Dictionary form of :class:`InpaintMask`: writes the mask of the subject in the data beside its image.
+    """Dictionary form of :class:`InpaintMask`: writes the mask of the item's ``key``, or else its ``subject``.
 
     Args:
         keys: key of the image that the mask is for, of shape (C, H, W) or (C, H, W, D).
@@ -40,7 +40,6 @@ class InpaintMaskd(MapTransform):
         shapes: kinds of shapes.
         max_pieces: most boxes, or strokes, in a mask.
         seed: whole number; another one gives other masks.
-        subject_key: key of the subject, for images whose metadata name none.
         allow_missing_keys: pass over a key that the data does not have.
 
     Raises:
@@ -62,19 +61,17 @@ class InpaintMaskd(MapTransform):
         shapes: Sequence[str] | str = tuple(MaskShape),
         max_pieces: int = 4,
         seed: int = 0,
-        subject_key: Hashable = "subject",
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         self.mask_key = mask_key
-        self.subject_key = subject_key
         self.draw = InpaintMask(area, shapes, max_pieces, seed)
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
         """Return the data with the mask."""
         d: dict[Hashable, Any] = dict(data)
         for key in self.key_iterator(d):
-            d[self.mask_key] = self.draw(d[key], key_of(d, key, self.subject_key))
+            d[self.mask_key] = self.draw(d[key], key_of(d))
         return d
 
 

@@ -60,7 +60,7 @@ class GaussianSaltPepperNoise(Transform):
 
         Args:
             img: shape (C, H, W) or (C, H, W, D).
-            key: the subject; default: ``subject`` and ``slice_index`` of the metadata, or else the content.
+            key: of the image; default: ``key`` or ``subject`` of the metadata, or else the content.
 
         Returns:
             The noisy image, same shape; of its floating point type, float32 for integers.

@@ -23,7 +23,7 @@ __all__ = [
 
 
 class GaussianSaltPepperNoised(MapTransform):
-    """Dictionary form of :class:`GaussianSaltPepperNoise`; the noise is that of the subject in the data.
+    """Dictionary form of :class:`GaussianSaltPepperNoise`; the noise is that of the item's ``key``, or else its ``subject``.
 
     Args:
         keys: keys of the images, each of shape (C, H, W) or (C, H, W, D).
@@ -32,7 +32,6 @@ class GaussianSaltPepperNoised(MapTransform):
         seed: whole number; another one gives other noise.
         value_range: lowest and highest value a pixel can have; default: those of the image.
         clip: cut what the noise carries beyond the range.
-        subject_key: key of the subject, for images whose metadata name none.
         allow_missing_keys: pass over keys that the data does not have.
 
     Raises:
@@ -55,18 +54,16 @@ class GaussianSaltPepperNoised(MapTransform):
         seed: int = 0,
         value_range: Sequence[float] | None = None,
         clip: bool = True,
-        subject_key: Hashable = "subject",
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        self.subject_key = subject_key
         self.add_noise = GaussianSaltPepperNoise(std, amount, seed, value_range, clip)
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
         """Return the data with noise in the images at ``keys``."""
         d: dict[Hashable, Any] = dict(data)
         for key in self.key_iterator(d):
-            d[key] = self.add_noise(d[key], key_of(d, key, self.subject_key))
+            d[key] = self.add_noise(d[key], key_of(d))
         return d
 
 

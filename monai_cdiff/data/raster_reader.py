@@ -107,7 +107,8 @@ def read_raster(file: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
     if not os.path.isfile(name):
         raise FileNotFoundError(f"{name} does not exist.")
     try:
-        with Image.open(name, formats=_FORMATS) as image:
+        # given a name, Pillow 13 maps a plain TIFF into memory and scrambles one that lies on its side
+        with open(name, "rb") as stream, Image.open(stream, formats=_FORMATS) as image:
             _check_header(name, image)
             inverted = image.mode in _SIXTEEN_BITS and _photometric(image) == _WHITE_IS_ZERO
             image.load()

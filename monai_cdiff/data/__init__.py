@@ -14,6 +14,8 @@ from .items import ItemDataset, spacing_range, with_factors
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
 from .nifti_reader import NiftiReader, check_nifti
 from .nifti_writer import NiftiWriter
+from .raster_reader import RasterReader, read_raster
+from .raster_writer import RasterWriter
 from .sample import prepare_sample_data
 
 __all__ = [
@@ -29,6 +31,8 @@ __all__ = [
     "KeyedDataset",
     "NiftiReader",
     "NiftiWriter",
+    "RasterReader",
+    "RasterWriter",
     "SeriesInfo",
     "SourceRecord",
     "check_nifti",
@@ -40,6 +44,7 @@ __all__ = [
     "output_name",
     "output_stem",
     "prepare_sample_data",
+    "read_raster",
     "read_series",
     "scan_series",
     "select_series",

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from ..utils import check_integer, check_number, derive_seed, write_json
 from .dicom_series import scan_series
-from .patient_folders import Item, dicom_item, find_items, image_dimensions, is_nifti, stem
+from .patient_folders import Item, dicom_item, find_items, image_dimensions, is_nifti, is_raster, stem
 
 __all__ = ["check_unseen", "make_datalist", "summarize_datalist", "write_datalist"]
 
@@ -38,8 +38,9 @@ def make_datalist(
 ) -> dict[str, list[Item]]:
     """Find the images of a data set and split them by subject.
 
-    A folder holds one folder for each patient, with NIfTI files or DICOM series at any depth. All NIfTI files of a
-    patient folder are taken, and its name is the subject; NIfTI files beside the patient folders are a subject each.
+    A folder holds one folder for each patient, with NIfTI files, pictures (PNG, JPEG, BMP, TIFF) or DICOM series at
+    any depth. All NIfTI files or pictures of a patient folder are taken, and its name is the subject; those beside the
+    patient folders are a subject each.
     Of DICOM, one series of each study is taken, and the subject is a hash of the header's PatientID, so a patient who
     fills two folders stays one subject. A datalist JSON names its images itself, with paths relative to it; a list
     that it lacks is split from its training list.
@@ -213,7 +214,7 @@ def _resolve(item: Item, path: Path, series: str | None, plane: str | None) -> I
     images, subject = item["image"], item["subject"]
     if len(images) == 1 and os.path.isdir(images[0]):
         found = dicom_item(scan_series(images[0]), images[0], series, plane)
-    elif not is_nifti(images[0]) and (dicom := scan_series(images)):
+    elif not is_nifti(images[0]) and not is_raster(images[0]) and (dicom := scan_series(images)):
         found = dicom_item(dicom, f"{path}: {images[0]}")
     else:
         own = os.path.join(os.path.relpath(os.path.dirname(images[0]), path.parent), stem(images[0]))

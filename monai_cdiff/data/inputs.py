@@ -6,12 +6,13 @@ import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from .dicom_record import DicomSelectionError
 from .dicom_series import SeriesInfo, list_files, matching_series, scan_series
-from .patient_folders import is_nifti, stem
+from .patient_folders import RASTER, sort_files, stem
 
 __all__ = ["list_inputs", "output_name", "output_stem"]
 
@@ -27,7 +28,8 @@ def list_inputs(
     """The images to restore in a file, or in a folder and all folders below it.
 
     Of each DICOM study one series is taken, the one that matches; a study without a match is passed over where another
-    has one. Each file of an X-ray series is an item, every other series is one item.
+    has one. Each file of an X-ray series is an item, every other series is one item. Each NIfTI file is an item, and
+    so is each PNG, JPEG, BMP or TIFF file, but for those of a disc with a DICOMDIR.
 
     Args:
         input_dir: a file, or a folder of files, of series, of studies or of patients; or a DICOMDIR, for its folder.
@@ -41,7 +43,8 @@ def list_inputs(
     Raises:
         DicomSelectionError: if not exactly one series of a study matches; the message lists those there are.
         FileNotFoundError: if there is no such folder or file.
-        ValueError: if ``input_dir`` is not given, holds no image, or holds NIfTI and DICOM in one folder.
+        ValueError: if ``input_dir`` is not given, holds no image, or holds two of NIfTI, DICOM and pictures in one
+            folder.
 
     Example:
         >>> list_inputs("/data/prostate", series="t2*", plane="axial")  # doctest: +SKIP
@@ -52,17 +55,23 @@ def list_inputs(
     if not path.exists():
         raise FileNotFoundError(f"input_dir={str(path)!r} does not exist.")
     files = list_files(path.parent if path.name == "DICOMDIR" else path)
-    nifti = [file for file in files if is_nifti(file)]
-    found = scan_series([file for file in files if not is_nifti(file)])
-    both = {os.path.dirname(file) for file in nifti} & {os.path.dirname(f) for info in found for f in info.files}
-    if both:
-        raise ValueError(f"{min(both)}: holds both NIfTI and DICOM; give the file or series to restore alone.")
-    items: list[dict[str, Any]] = [{"image": file, "subject": stem(file)} for file in nifti]
+    nifti, raster, others = sort_files(files)
+    found = scan_series(others)
+    _check_kinds({"NIfTI": nifti, "DICOM": [file for info in found for file in info.files], RASTER: raster})
+    items: list[dict[str, Any]] = [{"image": file, "subject": stem(file)} for file in [*nifti, *raster]]
     items += _dicom_items(found, str(path), series, plane)
     if not items:
-        kind = "is neither NIfTI nor DICOM" if path.is_file() else "holds no images, neither NIfTI nor DICOM"
-        raise ValueError(f"input_dir={str(path)!r} {kind}.")
+        kind = "is neither" if path.is_file() else "holds no images, neither"
+        raise ValueError(f"input_dir={str(path)!r} {kind} NIfTI nor DICOM, nor {RASTER}.")
     return items
+
+
+def _check_kinds(files: Mapping[str, Sequence[str]]) -> None:
+    folders = {kind: {os.path.dirname(file) for file in named} for kind, named in files.items()}
+    for one, other in combinations(folders, 2):
+        both = folders[one] & folders[other]
+        if both:
+            raise ValueError(f"{min(both)}: holds both {one} and {other}; give the file or series to restore alone.")
 
 
 def _dicom_items(
@@ -107,8 +116,8 @@ def _selection(
 def output_stem(file: str, series_uid: str | None = None, series_number: Any = None, flat: bool = False) -> str:
     """What the restored image of a file is called, less the ending.
 
-    A NIfTI file keeps its name. A series gets its number and a hash of its UID: a UID itself would be cut at its last
-    dot. An X-ray, one of several in its series, hashes the name of its file as well.
+    A NIfTI file or a picture keeps its name. A series gets its number and a hash of its UID: a UID itself would be cut
+    at its last dot. An X-ray, one of several in its series, hashes the name of its file as well.
 
     Args:
         file: the (first) file of the image.

@@ -12,13 +12,14 @@ from typing import Any, TypeAlias
 from .dicom_record import DicomError
 from .dicom_series import SeriesInfo, list_files, matching_series, scan_series, select_series
 
-__all__ = ["dicom_item", "find_items", "image_dimensions", "is_nifti", "subject_of"]
+__all__ = ["dicom_item", "find_items", "image_dimensions", "is_nifti", "is_raster", "sort_files", "subject_of"]
 
 Item: TypeAlias = "dict[str, Any]"
 
 # A folder of this name holds images of many patients, so it is no patient folder.
 _NO_PATIENTS = ("images", "imagestr", "imagests", "labels", "labelstr", "labelsts")
-_FLAT_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+RASTER = "PNG, JPEG, BMP or TIFF"
+_RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def find_items(folder: Path, series: str | None = None, plane: str | None = None
     """The images in a folder of patient folders.
 
     Args:
-        folder: holds one folder for each patient, or NIfTI files that count as a subject each.
+        folder: holds one folder for each patient, or files of NIfTI, PNG, JPEG, BMP or TIFF, a subject each.
         series: pattern of the description of the DICOM series to take; None takes any.
         plane: plane of the DICOM series to take; None takes any.
 
@@ -39,15 +40,20 @@ def find_items(folder: Path, series: str | None = None, plane: str | None = None
     """
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     loose = [str(entry) for entry in entries if entry.is_file()]
-    stray = scan_series([file for file in loose if not is_nifti(file)])
-    if stray:
+    nifti, raster, others = sort_files(loose)
+    if scan_series(others):
         raise ValueError(f"{folder}: holds DICOM files beside its patient folders; put them into a patient folder.")
-    items: list[Item] = [{"image": file, "subject": stem(file)} for file in loose if is_nifti(file)]
+    if nifti and raster:
+        raise ValueError(f"{folder}: holds both NIfTI ({nifti[0]}) and {RASTER} ({raster[0]}); keep one of them.")
+    items: list[Item] = [{"image": file, "subject": stem(file)} for file in nifti or raster]
     for entry in entries:
         if entry.is_dir():
             items += _patient_items(entry, series, plane)
     if not items:
-        raise ValueError(f"{folder}: holds no images; allowed: patient folders with NIfTI or DICOM, or NIfTI files.")
+        raise ValueError(
+            f"{folder}: holds no images; allowed: patient folders with NIfTI, DICOM or "
+            f"{RASTER}, or files of NIfTI or {RASTER}."
+        )
     return items
 
 
@@ -86,8 +92,7 @@ def image_dimensions(image: str | Sequence[str]) -> int | None:
     """
     file = image if isinstance(image, str) else image[0]
     if not is_nifti(file):
-        flat = file.lower().endswith(_FLAT_SUFFIXES)
-        return 2 if flat else None if isinstance(image, str) or len(image) == 1 else 3
+        return 2 if is_raster(file) else None if isinstance(image, str) or len(image) == 1 else 3
     import nibabel
 
     try:
@@ -105,6 +110,22 @@ def is_nifti(path: str) -> bool:
     return path.lower().endswith((".nii", ".nii.gz"))
 
 
+def is_raster(path: str) -> bool:
+    """Whether the name is that of a PNG, JPEG, BMP or TIFF file."""
+    return path.lower().endswith(_RASTER_SUFFIXES)
+
+
+def sort_files(files: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Files by their names: NIfTI, pictures (PNG, JPEG, BMP, TIFF), and others, among them DICOM.
+
+    Pictures beside or below a DICOMDIR are left out: they belong to the viewer that came on the disc.
+    """
+    discs = tuple(os.path.dirname(file) + os.sep for file in files if os.path.basename(file).upper() == "DICOMDIR")
+    nifti = [file for file in files if is_nifti(file)]
+    raster = [file for file in files if is_raster(file) and not file.startswith(discs)]
+    return nifti, raster, [file for file in files if not is_nifti(file) and not is_raster(file)]
+
+
 def stem(path: str) -> str:
     """The path without the ending of its format (``.nii.gz`` counts as one)."""
     name = os.path.basename(path)
@@ -117,15 +138,17 @@ def _patient_items(folder: Path, series: str | None, plane: str | None) -> list[
             f"{folder}: a folder of this name is no patient folder. Give the folder of images itself, or a datalist "
             "JSON file, as dataset_dir."
         )
-    files = list_files(folder)
-    nifti = [file for file in files if is_nifti(file)]
-    found = scan_series([file for file in files if not is_nifti(file)])
-    if nifti and found:
-        raise ValueError(f"{folder}: holds both NIfTI ({nifti[0]}) and DICOM (series {found[0]}); keep one of them.")
-    if not nifti and not found:
-        raise ValueError(f"{folder}: an empty patient folder: no NIfTI file and no DICOM image in it.")
-    if nifti:
-        return [{"image": file, "subject": folder.name} for file in nifti]
+    nifti, raster, others = sort_files(list_files(folder))
+    found = scan_series(others)
+    kinds = [f"NIfTI ({nifti[0]})"] if nifti else []
+    kinds += [f"DICOM (series {found[0]})"] if found else []
+    kinds += [f"{RASTER} ({raster[0]})"] if raster else []
+    if len(kinds) > 1:
+        raise ValueError(f"{folder}: holds both {kinds[0]} and {kinds[1]}; keep one of them.")
+    if not kinds:
+        raise ValueError(f"{folder}: an empty patient folder: no NIfTI file, no DICOM image and no {RASTER} in it.")
+    if not found:
+        return [{"image": file, "subject": folder.name} for file in nifti or raster]
     return _dicom_items(folder, found, series, plane)
 
 

@@ -25,8 +25,8 @@ _SOURCE = "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 logger = logging.getLogger(__name__)
 
 
-def prepare_sample_data(output_dir: str | os.PathLike[str]) -> Path:
-    """Write slabs of the MNI152 T1 template as NIfTI files with a datalist.
+def prepare_sample_data(output_dir: str | os.PathLike[str], as_slices: bool = False) -> Path:
+    """Write slabs of the MNI152 T1 template as NIfTI files, or their slices as PNG files, with a datalist.
 
     The template is one brain, averaged over 152 people. It serves to see the whole pipeline run; a result on it says
     nothing about other patients or about clinical quality.
@@ -35,6 +35,7 @@ def prepare_sample_data(output_dir: str | os.PathLike[str]) -> Path:
 
     Args:
         output_dir: folder for the files, made if need be.
+        as_slices: write each slice as a picture, in place of images that have two dimensions by nature.
 
     Returns:
         The path of ``datalist.json``, which :py:func:`make_datalist` reads.
@@ -55,11 +56,12 @@ def prepare_sample_data(output_dir: str | os.PathLike[str]) -> Path:
     folder = Path(output_dir).expanduser()
     datalist: dict[str, Any] = {"name": "MNI152 T1 slabs", "description": "One averaged brain, for demonstration only."}
     for split, (start, stop) in SLABS.items():
-        name = f"mni152_t1_{split}.nii.gz"
+        slab = values[:, :, start:stop]
         affine = source.affine.copy()
         affine[:3, 3] += start * affine[:3, 2]
-        _write_slab(values[:, :, start:stop], affine, folder / name)
-        datalist[split] = [{"image": name, "subject": f"mni152-slices-{start}-{stop - 1}"}]
+        write = _write_slices if as_slices else _write_slab
+        subject = f"mni152-slices-{start}-{stop - 1}"
+        datalist[split] = [{"image": name, "subject": subject} for name in write(slab, affine, folder, split)]
     path = folder / "datalist.json"
     if not _holds(path, datalist):
         write_datalist(datalist, path)
@@ -84,13 +86,14 @@ def _find_source() -> Path:
     return path
 
 
-def _write_slab(values: np.ndarray, affine: np.ndarray, path: Path) -> None:
+def _write_slab(values: np.ndarray, affine: np.ndarray, folder: Path, split: str) -> list[str]:
     import nibabel
 
+    path = folder / f"mni152_t1_{split}.nii.gz"
     try:
         image: Any = nibabel.load(path)
         if np.array_equal(image.affine, affine) and np.array_equal(np.asanyarray(image.dataobj), values):
-            return
+            return [path.name]
     except Exception as error:  # absent or damaged, in any of the many ways nibabel and gzip know
         logger.debug("%s is written: %s", path, error)
     slab = nibabel.Nifti1Image(values, affine)
@@ -99,6 +102,19 @@ def _write_slab(values: np.ndarray, affine: np.ndarray, path: Path) -> None:
     slab.header.set_qform(affine, code="mni")
     with replacing(path) as temporary:
         nibabel.save(slab, temporary)
+    return [path.name]
+
+
+def _write_slices(values: np.ndarray, affine: np.ndarray, folder: Path, split: str) -> list[str]:
+    from PIL import Image
+
+    names = []
+    for z in range(values.shape[2]):
+        grey = (values[:, ::-1, z].T * (255 / values.max())).round().astype(np.uint8)
+        names.append(f"mni152_t1_{split}_{z:03d}.png")
+        with replacing(folder / names[-1]) as temporary:
+            Image.fromarray(grey).save(temporary, format="PNG")
+    return names
 
 
 def _holds(path: Path, content: dict[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from monai_cdiff.cli import main
 
@@ -56,6 +57,26 @@ def test_uncertainty_writes_mean_and_standard_deviation(image: Path, tmp_path: P
     assert 0 <= std.get_fdata().min() and 0 < std.get_fdata().mean() < 0.05 * mean.get_fdata().max()
 
 
+@pytest.mark.parametrize(("ending", "dtype"), [("png", np.uint16), ("jpeg", np.uint8)])
+def test_a_picture_gives_a_png(ending: str, dtype: type, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    levels = np.add.outer(np.arange(9) ** 2, 3 * np.arange(12)) * (200 if dtype == np.uint16 else 2)
+    path = tmp_path / f"chest.{ending}"
+    Image.fromarray(levels.astype(dtype)).save(path)
+    assert restore(path) == 0
+    written = tmp_path / "out" / "chest_sr.png"
+    assert f"{path} -> {written}" in capsys.readouterr().out
+    with Image.open(written) as image:
+        fine = np.asarray(image).astype(float)
+        assert image.text["Warning"].startswith("Synthetic content") and "sampler=DDIM" in image.text["Comment"]
+    assert fine.shape == (36, 48) and image.mode == ("I;16" if dtype == np.uint16 else "L")
+    coarse = fine.reshape(9, 4, 12, 4).mean((1, 3))
+    assert np.abs(coarse - levels).mean() < 0.05 * levels.max()
+    assert restore(path) == 2 and f"{written} exists" in capsys.readouterr().err
+    assert restore(path, "--overwrite", "--uncertainty", "--samples", "2") == 0
+    with Image.open(tmp_path / "out" / "chest_sr-std.png") as image:
+        assert image.mode == "I;16" and "x standard deviation" in image.text["Comment"]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -88,10 +109,12 @@ def test_wrong_inputs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "empty").mkdir()
     hurt = tmp_path / "hurt.nii.gz"
     hurt.write_bytes(b"not an image")
+    Image.new("RGB", (9, 9), (90, 20, 20)).save(tmp_path / "red.png")
     for path, sentence in [
         (tmp_path / "gone", "does not exist"),
         (tmp_path / "empty", "holds no images"),
         (hurt, f"{hurt}: the NIfTI header cannot be read"),
+        (tmp_path / "red.png", "red.png: is a colour image"),
     ]:
         assert restore(path) == 2, path
         assert sentence in capsys.readouterr().err

@@ -8,6 +8,7 @@ import os
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from monai_cdiff.data import DicomError, make_datalist, summarize_datalist, write_datalist
 
@@ -272,6 +273,54 @@ class TestJson:
         path = write_json(tmp_path / "list.json", training=["data/p0/scan/t2.nii.gz"])
         with pytest.raises(ValueError, match=f"the training list of {path} holds 1 image.*at least 3"):
             make_datalist(path)
+
+
+def write_picture(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (5, 4), 7).save(path)
+    return path
+
+
+class TestPictures:
+    def test_in_a_flat_folder_each_is_a_subject(self, tmp_path):
+        for name in ("a.png", "b.JPG", "c.tiff", "d.bmp"):
+            write_picture(tmp_path / name)
+        assert set(split_of(make_datalist(tmp_path))) == set("abcd")
+
+    def test_in_a_patient_folder_the_folder_is_the_subject(self, tmp_path):
+        for name in ("p1/a.png", "p1/deep/b.jpeg", "p2/a.png", "p3/a.png"):
+            write_picture(tmp_path / name)
+        items = [item for items in make_datalist(tmp_path).values() for item in items]
+        assert sorted(item["subject"] for item in items) == ["p1", "p1", "p2", "p3"]
+
+    def test_in_a_list_each_is_a_subject_unless_told(self, tmp_path):
+        for name in ("x/a.png", "x/b.jpg", "x/c.png"):
+            write_picture(tmp_path / name)
+        path = write_json(tmp_path / "list.json", training=["x/a.png", "x/b.jpg", {"image": "x/c.png", "subject": 7}])
+        assert set(split_of(make_datalist(path))) == {"x/a", "x/b", "7"}
+
+    @pytest.mark.parametrize("folder", ["", "p"])
+    def test_beside_nifti(self, tmp_path, folder):
+        write_picture(tmp_path / folder / "a.png")
+        write_nifti(tmp_path / folder / "b.nii")
+        with pytest.raises(ValueError, match="holds both NIfTI .*b.nii. and PNG, JPEG, BMP or TIFF .*a.png.; keep one"):
+            make_datalist(tmp_path)
+
+    def test_beside_dicom(self, tmp_path, write_series):
+        write_picture(tmp_path / "p" / "a.png")
+        write_series(tmp_path / "p" / "deep")
+        with pytest.raises(ValueError, match="p: holds both DICOM .series .* and PNG, JPEG, BMP or TIFF .*a.png."):
+            make_datalist(tmp_path)
+        (tmp_path / "p" / "DICOMDIR").touch()  # now it is the picture of a viewer
+        with pytest.raises(ValueError, match="1 subject"):
+            make_datalist(tmp_path)
+
+    def test_beside_volumes_of_other_patients(self, tmp_path):
+        for name in ("p1", "p2", "p3"):
+            write_picture(tmp_path / name / "a.png")
+        write_nifti(tmp_path / "p4" / "a.nii")
+        with pytest.raises(ValueError, match="images of two and of three dimensions are mixed"):
+            make_datalist(tmp_path)
 
 
 class TestPaths:

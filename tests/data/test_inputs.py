@@ -9,6 +9,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from monai_cdiff.data import DicomError, list_inputs, output_stem
 
@@ -106,3 +107,46 @@ def test_row22_names_are_short_and_tell_x_rays_apart() -> None:
     series = output_stem("/data/1.dcm", "1.2.3", 5)
     assert series == output_stem("/data/2.dcm", "1.2.3", 5) != output_stem("/data/1.dcm", "1.2.4", 5)
     assert output_stem("/d/1.dcm", "1.2.3", 5, flat=True) != output_stem("/d/2.dcm", "1.2.3", 5, flat=True)
+
+
+def picture(path: Path, mode: str = "L") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, (5, 4), 7).save(path)
+    return path
+
+
+def test_pictures_are_items_whatever_the_case_of_their_ending(tmp_path: Path) -> None:
+    names = ["a.PNG", "b.jpg", "c.JPEG", "d.bmp", "p/e.tif", "p/f.Tiff"]
+    paths = [str(picture(tmp_path / name)) for name in names]
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "._a.png").write_bytes(b"what a Mac leaves on a disc")
+    items = list_inputs(tmp_path)
+    assert items == [{"image": path, "subject": Path(path).stem} for path in paths]
+    assert list_inputs(paths[2]) == items[2:3]
+
+
+@pytest.mark.parametrize("other", ["NIfTI", "DICOM"])
+def test_pictures_beside_other_images_are_refused(
+    other: str, tmp_path: Path, write_series: Callable[..., list[Path]]
+) -> None:
+    picture(tmp_path / "x" / "a.png")
+    if other == "NIfTI":
+        nifti(tmp_path / "x" / "b.nii")
+    else:
+        write_series(tmp_path / "x", size=(7, 5, 2))
+    with pytest.raises(ValueError, match=f"x: holds both {other} and PNG, JPEG, BMP or TIFF; give the file"):
+        list_inputs(tmp_path)
+    picture(tmp_path / "x" / "a.png").rename(tmp_path / "a.png")
+    assert len(list_inputs(tmp_path)) == 2  # in a folder of its own
+
+
+def test_pictures_of_the_viewer_on_a_disc_are_no_images(
+    tmp_path: Path, write_series: Callable[..., list[Path]]
+) -> None:
+    (tmp_path / "DICOMDIR").write_bytes(b"")
+    write_series(tmp_path / "images", size=(7, 5, 2))
+    for name in ("autorun.bmp", "images/icon.jpg", "viewer/splash.png"):
+        picture(tmp_path / name, "RGB")
+    for path in (tmp_path, tmp_path / "DICOMDIR"):
+        (item,) = list_inputs(path)
+        assert len(item["image"]) == 2

@@ -1,4 +1,4 @@
-"""What came in as DICOM goes out as DICOM, what came in as NIfTI as NIfTI."""
+"""What came in as DICOM goes out as DICOM, NIfTI as NIfTI, and a picture (PNG, JPEG, BMP, TIFF) as PNG."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ from ...data import (
     DicomError,
     DicomGeometryError,
     NiftiWriter,
+    RasterWriter,
     SourceRecord,
     check_nifti,
     check_writable,
     output_stem,
+    read_raster,
     source_record,
     write_derived,
 )
 from ...data.dicom_grid import check_overlap, slice_grid
 from ...data.nifti_reader import nifti_units
+from ...data.patient_folders import is_raster
 from ...utils import check_flag
 
 __all__ = ["SaveLikeInputD", "SaveLikeInputDict", "SaveLikeInputd", "check_outputs", "list_outputs"]
@@ -39,13 +42,14 @@ class SaveLikeInputd(MapTransform):
     """Write each image in the format that its input came in, into the same folder below ``output_dir``.
 
     A DICOM series becomes a derived series in its study, in a folder of its own; an X-ray becomes a file; a NIfTI
-    file becomes a NIfTI file. Names are those of :py:func:`monai_cdiff.data.output_stem` with the derivation's label.
-    Nothing that exists is overwritten unless asked for.
+    file becomes a NIfTI file; a PNG, JPEG, BMP or TIFF file becomes a PNG of the same depth. Names are those of
+    :py:func:`monai_cdiff.data.output_stem` with the derivation's label. Nothing that exists is overwritten unless asked
+    for.
 
     Args:
         keys: images of one channel in real values, with the metadata of their input.
-        derivation: what was done to the images, one for all keys or one for each; goes into the DICOM header, its
-            label into every name.
+        derivation: what was done to the images, one for all keys or one for each; goes into the DICOM header or
+            the text of a PNG, its label into every name.
         output_dir: where to write.
         data_root_dir: folder of the inputs; what lies between it and an input is repeated below ``output_dir``.
         template: a DICOM series (folder or file) of the same patient: write an image that came in as NIfTI as a
@@ -101,10 +105,12 @@ class SaveLikeInputd(MapTransform):
         """
         place = os.path.abspath(_folder(file))
         folder = os.path.relpath(place, self.data_root_dir or place)
-        source = self.template if record is None else record
+        source = self._source(file, record)
         flat = source is not None and len(source.shape) == 2
         name = output_stem(file, *((record.series_uid, record.number, flat) if record is not None else ()))
-        ending = ".nii.gz" if source is None else ".dcm" if flat else ""
+        ending = ".png" if is_raster(file) else ".nii.gz"
+        if source is not None:
+            ending = ".dcm" if flat else ""
         inside = "" if folder.startswith(os.pardir) else folder
         return self.output_dir / inside / f"{name}_{label}{ending}"
 
@@ -119,7 +125,7 @@ class SaveLikeInputd(MapTransform):
             FileExistsError: if it is there already, unless ``overwrite``.
             NotADirectoryError: if a file stands where a folder is needed.
             PermissionError: if the folder may not be written to.
-            ValueError: if a template is given for a DICOM input.
+            ValueError: if a template is given for an input that is not NIfTI.
         """
         if record is not None and self.template is not None:
             raise ValueError(f"template: {file} is DICOM itself; a template is for NIfTI.")
@@ -128,7 +134,7 @@ class SaveLikeInputd(MapTransform):
             if path.exists() and not self.overwrite:
                 raise FileExistsError(f"{path} exists; choose another output folder, or ask for overwrite.")
             _check_folder(path.parent)
-        source = self.template if record is None else record
+        source = self._source(file, record)
         if source is not None:
             check_writable(source)
         return paths
@@ -141,9 +147,10 @@ class SaveLikeInputd(MapTransform):
             raise ValueError(f"{key} has shape {tuple(image.shape)}; one channel and two or three axes are written.")
         file, text = str(meta["filename_or_obj"]), str(meta.get("dicom_source") or "")
         record = SourceRecord.from_json(text) if text else None
-        path, source = self.target(file, derivation.label, record), self.template if record is None else record
+        path, source = self.target(file, derivation.label, record), self._source(file, record)
         if source is None:
-            self._write_nifti(image, path)
+            raster = is_raster(file)
+            self._write(image, path, RasterWriter(derivation) if raster else NiftiWriter(self.output_dtype))
         else:
             array = convert_data_type(image[0], np.ndarray, dtype=np.float32)[0]
             name = path.name.removesuffix(".dcm")
@@ -153,8 +160,17 @@ class SaveLikeInputd(MapTransform):
         whole = record is not None and len(record.shape) == 3
         self.written.append((_folder(file) if whole else file, path))
 
-    def _write_nifti(self, image: Any, path: Path) -> None:
-        writer = NiftiWriter(self.output_dtype, self.overwrite)
+    def _source(self, file: str, record: SourceRecord | None) -> SourceRecord | None:
+        """The DICOM series that the output is derived from, if it is one."""
+        if record is None and self.template is not None and is_raster(file):
+            raise ValueError(
+                f"template: {file} is a picture, whose pixels have no size and whose grey levels no unit; a template "
+                "is for NIfTI."
+            )
+        return self.template if record is None else record
+
+    def _write(self, image: Any, path: Path, writer: NiftiWriter | RasterWriter) -> None:
+        writer.overwrite = self.overwrite
         writer.set_data_array(image, channel_dim=0)
         writer.set_metadata(image.meta, resample=False)
         writer.write(path)
@@ -168,7 +184,7 @@ def check_outputs(
 ) -> None:
     """Refuse, before anything is restored, inputs that cannot be read and outputs that could not be written.
 
-    Images are judged by their headers.
+    Images are judged by their headers; pictures are decoded, since no header tells colour from grey.
 
     Args:
         saver: what will write.
@@ -188,7 +204,9 @@ def check_outputs(
     for item in items:
         image, record = item["image"], None
         file = image if isinstance(image, str) else image[0]
-        if isinstance(image, str):
+        if isinstance(image, str) and is_raster(image):
+            read_raster(image)
+        elif isinstance(image, str):
             _check_place(saver, image, check_nifti(image))
         else:
             record = source_record(image, select=select, on_gap=on_gap)

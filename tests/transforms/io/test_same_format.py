@@ -11,8 +11,9 @@ import pytest
 import torch
 from monai.data import DataLoader, Dataset, decollate_batch
 from monai.transforms import LoadImaged
+from PIL import Image
 
-from monai_cdiff.data import Derivation, NiftiReader, SourceRecord, list_inputs
+from monai_cdiff.data import Derivation, NiftiReader, RasterReader, SourceRecord, list_inputs
 from monai_cdiff.transforms import SaveLikeInputd, check_outputs, list_outputs
 
 DERIVATION = Derivation("blurred", "blur")
@@ -103,3 +104,62 @@ def test_row21_a_series_named_by_its_folder_is_written_below_it(tmp_path: Path) 
     folder.mkdir(parents=True)
     save = SaveLikeInputd("image", DERIVATION, tmp_path / "out", data_root_dir=tmp_path / "in")
     assert save.target(str(folder), "blur").parent == tmp_path / "out" / "p0" / "t2"
+
+
+def picture(path: Path, value: int = 3, mode: str = "L") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, (5, 4), value).save(path)
+    return path
+
+
+def test_pictures_become_png_of_their_depth_in_their_folder(tmp_path: Path) -> None:
+    for name, mode in [("a.jpg", "L"), ("p/b.PNG", "I;16"), ("p/c.d.tif", "I;16")]:
+        picture(tmp_path / "in" / name, 60, mode)
+    save = SaveLikeInputd("image", DERIVATION, tmp_path / "out", data_root_dir=tmp_path / "in")
+    items = list_inputs(tmp_path / "in")
+    check_outputs(save, items)
+    load_image = LoadImaged("image", reader=[NiftiReader(), RasterReader()], ensure_channel_first=True)
+    for batch in DataLoader(Dataset(items, load_image), batch_size=1):
+        for item in decollate_batch(batch):
+            save({"image": item["image"] * 2})
+    for name, mode in [("a_blur.png", "L"), ("p/b_blur.png", "I;16"), ("p/c.d_blur.png", "I;16")]:
+        with Image.open(tmp_path / "out" / name) as image:
+            assert image.mode == mode and image.getextrema() == (120, 120)
+            assert image.text["Description"] == "blurred"
+    assert [path for _, path in save.written] == sorted((tmp_path / "out").rglob("*.png"))
+    with pytest.raises(FileExistsError, match="a_blur.png exists"):
+        check_outputs(save, items)
+
+
+def test_pictures_that_cannot_be_read_or_written_are_found_before(tmp_path: Path) -> None:
+    save = SaveLikeInputd("image", DERIVATION, tmp_path / "out", data_root_dir=tmp_path)
+    items = [{"image": str(picture(tmp_path / name))} for name in ("a.png", "a.jpg")]
+    check_outputs(save, items[:1])
+    with pytest.raises(ValueError, match="a.jpg and .*a.png would both be written to .*a_blur.png"):
+        check_outputs(save, items)
+    Image.new("RGB", (5, 4), (200, 0, 0)).save(tmp_path / "red.png")
+    (tmp_path / "text.png").write_text("no image")
+    for name, sentence in [("red.png", "is a colour image"), ("text.png", "is no PNG"), ("gone.png", "not exist")]:
+        with pytest.raises((ValueError, FileNotFoundError), match=f"{name}.* {sentence}"):
+            check_outputs(save, [*items[:1], {"image": str(tmp_path / name)}])
+
+
+def test_a_template_is_not_for_pictures(tmp_path: Path) -> None:
+    file = str(picture(tmp_path / "a.png"))
+    save = SaveLikeInputd("image", DERIVATION, tmp_path)
+    save.template = SourceRecord(  # only whether there is one counts
+        modality="DX", shape=(5, 4), spacing_mm=(1, 1), orientation=(), series_uid="1.2.3", number=5, files=(),
+        frames=(), positions=(),
+    )
+    with pytest.raises(ValueError, match="template: .*a.png is a picture"):
+        check_outputs(save, [{"image": file}])
+    with pytest.raises(ValueError, match="a template is for NIfTI"):
+        save(LoadImaged("image", reader=RasterReader(), ensure_channel_first=True)({"image": file}))
+
+
+def test_a_picture_read_otherwise_tells_no_depth(tmp_path: Path) -> None:
+    file = str(picture(tmp_path / "a.png"))
+    data = LoadImaged("image", reader="PILReader", ensure_channel_first=True)({"image": file})
+    with pytest.raises(ValueError, match="the image did not come from RasterReader"):
+        SaveLikeInputd("image", DERIVATION, tmp_path)(data)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]

@@ -12,6 +12,7 @@ from .dicom_writer import DicomSeriesWriter
 from .inputs import list_inputs, output_name, output_stem
 from .items import ItemDataset, spacing_range, with_factors
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
+from .mask_inputs import check_inputs, with_masks
 from .nifti_reader import NiftiReader, check_nifti
 from .nifti_writer import NiftiWriter
 from .raster_reader import RasterReader, read_raster
@@ -35,6 +36,7 @@ __all__ = [
     "RasterWriter",
     "SeriesInfo",
     "SourceRecord",
+    "check_inputs",
     "check_nifti",
     "check_unseen",
     "check_writable",
@@ -51,8 +53,9 @@ __all__ = [
     "series_problems",
     "source_record",
     "spacing_range",
-    "with_factors",
     "summarize_datalist",
+    "with_factors",
+    "with_masks",
     "write_datalist",
     "write_derived",
 ]

@@ -15,8 +15,8 @@ def item_keys(inputs: torch.Tensor, keys: Sequence[int | str] | None = None) -> 
     """One key per item of a batch: the given ones, or what the metadata says.
 
     Args:
-        inputs: shape (B, C, ...); a ``MetaTensor`` may carry ``key`` (of the image) or ``subject``, and ``slice_index``,
-            in its metadata.
+        inputs: shape (B, C, ...); a ``MetaTensor`` may carry ``key`` (of the image) or ``subject``, and
+            ``slice_index`` in its metadata.
         keys: one per item.
 
     Returns:

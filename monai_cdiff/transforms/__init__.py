@@ -46,6 +46,10 @@ from .io import (
     list_outputs,
 )
 from .masking import (
+    AlignMask,
+    AlignMaskD,
+    AlignMaskd,
+    AlignMaskDict,
     InpaintMask,
     InpaintMaskD,
     InpaintMaskd,
@@ -75,6 +79,10 @@ from .noise import (
 )
 
 __all__ = [
+    "AlignMask",
+    "AlignMaskD",
+    "AlignMaskDict",
+    "AlignMaskd",
     "DownsampleUpsample",
     "DownsampleUpsampleD",
     "DownsampleUpsampleDict",

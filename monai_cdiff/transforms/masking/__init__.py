@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from .array import InpaintMask, MaskImage, RandInpaintMask, RestoreMeasured
+from .array import AlignMask, InpaintMask, MaskImage, RandInpaintMask, RestoreMeasured
 from .dictionary import (
+    AlignMaskD,
+    AlignMaskd,
+    AlignMaskDict,
     InpaintMaskD,
     InpaintMaskd,
     InpaintMaskDict,
@@ -19,6 +22,10 @@ from .dictionary import (
 )
 
 __all__ = [
+    "AlignMask",
+    "AlignMaskD",
+    "AlignMaskDict",
+    "AlignMaskd",
     "InpaintMask",
     "InpaintMaskD",
     "InpaintMaskDict",

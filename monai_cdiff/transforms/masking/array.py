@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import NdarrayOrTensor
+from monai.data import MetaTensor
 from monai.transforms import Randomizable, Transform
 from monai.utils import TransformBackends, convert_to_tensor
 
@@ -15,7 +17,7 @@ from monai_cdiff.utils import MaskShape, check_integer, check_number, check_opti
 
 from ..images import channel_first, like, random_state, slice_states, with_record
 
-__all__ = ["InpaintMask", "MaskImage", "RandInpaintMask", "RestoreMeasured"]
+__all__ = ["AlignMask", "InpaintMask", "MaskImage", "RandInpaintMask", "RestoreMeasured"]
 
 
 class InpaintMask(Transform):
@@ -127,6 +129,47 @@ class RandInpaintMask(Randomizable, Transform):
         return like(mask.float().to(image.device), image)
 
 
+class AlignMask(Transform):
+    """Bring a mask that lies on the image's grid, but was stored along other axes, into the order of the image's.
+
+    A mask drawn on a DICOM series and kept as NIfTI has its axes turned over or exchanged, as its affine says. Nothing
+    is resampled. A picture has no place in the world, so only its size counts.
+
+    Example:
+        >>> image = MetaTensor(torch.zeros(1, 4, 3))
+        >>> AlignMask()(MetaTensor(torch.ones(1, 4, 3)), image).shape
+        torch.Size([1, 4, 3])
+    """
+
+    backend = [TransformBackends.TORCH]
+
+    def __call__(self, img: NdarrayOrTensor, image: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        """Align one mask.
+
+        Args:
+            img: the mask, shape (1, h, w[, d]).
+            image: its image, shape (C, H, W[, D]).
+
+        Returns:
+            The mask, shape (1, H, W[, D]), float32, with the metadata of the image.
+
+        Raises:
+            ValueError: if the two do not lie on one grid, naming both.
+        """
+        mask = channel_first("img", img)
+        values = convert_to_tensor(mask, track_meta=False).float()
+        if isinstance(mask, MetaTensor) and isinstance(image, MetaTensor) and mask.ndim == image.ndim == 4:
+            values = _turned(values, mask.affine, image.affine)
+        elif values.ndim == 4 and image.ndim == 3 and values.shape[3] == 1:
+            values = values[..., 0]
+        if values.shape[0] != 1 or values.shape[1:] != image.shape[1:]:
+            raise ValueError(
+                f"mask of {_size(mask)} does not fit the image of {_size(image)}; it must have one channel and the "
+                "grid of the image."
+            )
+        return like(values.to(image.device), image)
+
+
 class MaskImage(Transform):
     """Take what a mask covers out of an image: the condition of inpainting, the filled image and its mask.
 
@@ -222,3 +265,29 @@ def binary_mask(mask: NdarrayOrTensor, image: torch.Tensor) -> torch.Tensor:
     if plain.is_floating_point() and not torch.isfinite(plain).all():
         raise ValueError("mask holds NaN or infinite values; allowed: 0 (measured) and other numbers (to be filled).")
     return plain != 0
+
+
+def _size(image: torch.Tensor) -> str:
+    return " x ".join(map(str, image.shape[1:])) + (f" with {image.shape[0]} channels" if image.shape[0] > 1 else "")
+
+
+def _turned(mask: torch.Tensor, affine: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """The mask with its axes exchanged and turned over, so that its affine becomes the wanted one."""
+    own, other = (np.asarray(convert_to_tensor(a, track_meta=False).cpu(), dtype=np.float64) for a in (affine, wanted))
+    steps = np.linalg.solve(other[:3, :3], own[:3, :3])  # a step along an axis of the mask, in voxels of the image
+    axes = np.abs(steps).argmax(axis=0)
+    if sorted(axes) != [0, 1, 2]:
+        raise ValueError("mask and image do not lie on one grid: an axis of the mask lies between two of the image.")
+    signs = np.sign(steps[axes, range(3)])
+    mask = mask.permute(0, *(int(np.flatnonzero(axes == axis)[0]) + 1 for axis in range(3)))
+    turned = [axis for axis in range(3) if signs[np.flatnonzero(axes == axis)[0]] < 0]
+    size = np.array(mask.shape[1:])
+    corner = np.where(np.isin(range(3), turned), size - 1, 0)  # of the image, where the mask's first voxel should be
+    place = np.linalg.solve(other, own[:, 3])[:3]
+    drift = np.abs(steps - np.round(steps)).max(axis=1) * size + np.abs(place - corner)
+    if drift.max() > 0.1:
+        raise ValueError(
+            f"mask and image do not lie on one grid: their voxels are up to {drift.max():.3g} apart; the first voxel "
+            f"of the mask is at {np.round(place, 2).tolist()} of the image. Resample the mask onto the image."
+        )
+    return mask.flip([axis + 1 for axis in turned])

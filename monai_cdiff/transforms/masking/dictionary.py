@@ -12,9 +12,12 @@ from monai.transforms import MapTransform, Randomizable
 from monai_cdiff.utils import MaskShape
 
 from ..images import key_of
-from .array import InpaintMask, MaskImage, RandInpaintMask, RestoreMeasured
+from .array import AlignMask, InpaintMask, MaskImage, RandInpaintMask, RestoreMeasured
 
 __all__ = [
+    "AlignMaskD",
+    "AlignMaskDict",
+    "AlignMaskd",
     "InpaintMaskD",
     "InpaintMaskDict",
     "InpaintMaskd",
@@ -28,6 +31,41 @@ __all__ = [
     "RestoreMeasuredDict",
     "RestoreMeasuredd",
 ]
+
+
+class AlignMaskd(MapTransform):
+    """Dictionary form of :class:`AlignMask`.
+
+    Args:
+        keys: keys of the masks, each of shape (1, h, w[, d]).
+        ref_key: key of their image.
+        allow_missing_keys: pass over ``keys`` that the data does not have; the image must be there.
+
+    Example:
+        >>> import torch
+        >>> data = {"mask": torch.ones(1, 8, 8), "image": torch.ones(1, 8, 8)}
+        >>> AlignMaskd("mask", ref_key="image")(data)["mask"].shape
+        torch.Size([1, 8, 8])
+    """
+
+    backend = AlignMask.backend
+
+    def __init__(self, keys: KeysCollection, ref_key: Hashable, allow_missing_keys: bool = False) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.ref_key = ref_key
+        self.align = AlignMask()
+
+    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
+        """Return the data with the masks at ``keys`` aligned.
+
+        Raises:
+            KeyError: if the data lacks the image.
+            ValueError: as :class:`AlignMask`.
+        """
+        d: dict[Hashable, Any] = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.align(d[key], _entry(d, "ref_key", self.ref_key))
+        return d
 
 
 class InpaintMaskd(MapTransform):
@@ -227,6 +265,7 @@ def _entry(data: Mapping[Hashable, Any], name: str, key: Hashable) -> Any:
     return data[key]
 
 
+AlignMaskD = AlignMaskDict = AlignMaskd
 InpaintMaskD = InpaintMaskDict = InpaintMaskd
 MaskImageD = MaskImageDict = MaskImaged
 RandInpaintMaskD = RandInpaintMaskDict = RandInpaintMaskd

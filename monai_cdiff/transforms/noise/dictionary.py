@@ -23,7 +23,7 @@ __all__ = [
 
 
 class GaussianSaltPepperNoised(MapTransform):
-    """Dictionary form of :class:`GaussianSaltPepperNoise`; the noise is that of the item's ``key``, or else its ``subject``.
+    """Dictionary form of :class:`GaussianSaltPepperNoise`, by the item's ``key`` or else its ``subject``.
 
     Args:
         keys: keys of the images, each of shape (C, H, W) or (C, H, W, D).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .prepare_batch import ConditionalDiffusionPrepareBatch, RestorationPrepareBatch
+from .prepare_batch import ConditionalDiffusionPrepareBatch, RegressionPrepareBatch, RestorationPrepareBatch
 from .trainer import DiffusionTrainer
 
-__all__ = ["ConditionalDiffusionPrepareBatch", "DiffusionTrainer", "RestorationPrepareBatch"]
+__all__ = ["ConditionalDiffusionPrepareBatch", "DiffusionTrainer", "RegressionPrepareBatch", "RestorationPrepareBatch"]

@@ -13,7 +13,7 @@ from monai.utils.enums import CommonKeys
 from ..networks import Parameterization
 from ..utils import as_plain, check_integer, check_number, item_generators, randn
 
-__all__ = ["ConditionalDiffusionPrepareBatch", "RestorationPrepareBatch"]
+__all__ = ["ConditionalDiffusionPrepareBatch", "RegressionPrepareBatch", "RestorationPrepareBatch"]
 
 
 class ConditionalDiffusionPrepareBatch(DiffusionPrepareBatch):
@@ -90,6 +90,31 @@ class ConditionalDiffusionPrepareBatch(DiffusionPrepareBatch):
         sources: Sequence[torch.Generator | None] = generators or [None] * count
         draws = [torch.randint(0, self.num_train_timesteps, (1,), generator=source) for source in sources]
         return torch.cat(draws)
+
+
+class RegressionPrepareBatch(PrepareBatch):
+    """Inputs and targets of a network that returns the image, or its residual, from the degraded image alone.
+
+    Args:
+        parameterization: what the network is to return.
+        condition_name: key of the degraded image in the batch.
+    """
+
+    def __init__(self, parameterization: Parameterization, condition_name: str = "condition") -> None:
+        self.parameterization = parameterization
+        self.condition_name = condition_name
+
+    def __call__(
+        self,
+        batchdata: Mapping[str, Any],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the degraded image and the target, on ``device``."""
+        image = _to(batchdata[CommonKeys.IMAGE], device, non_blocking, **kwargs)
+        condition = _to(batchdata[self.condition_name], device, non_blocking, **kwargs)
+        return condition, self.parameterization.encode(image, condition)
 
 
 class RestorationPrepareBatch(PrepareBatch):

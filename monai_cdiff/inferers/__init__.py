@@ -9,6 +9,7 @@ from .conformal import ConformalIntervals
 from .consistency import KeepMeasured, MatchLowResolution, residual_map
 from .keys import item_keys
 from .posterior import PosteriorInferer
+from .regression import RegressionInferer
 from .restoration import RestorationInferer
 from .slices import SliceSettings
 from .tiled_network import TiledNetwork
@@ -19,6 +20,7 @@ __all__ = [
     "KeepMeasured",
     "MatchLowResolution",
     "PosteriorInferer",
+    "RegressionInferer",
     "RestorationInferer",
     "SamplingStep",
     "SliceSettings",

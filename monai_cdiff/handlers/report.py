@@ -20,6 +20,7 @@ __all__ = ["ReportHandler"]
 logger = logging.getLogger(__name__)
 
 BASELINE = "baseline_"
+SHOWN_PATIENTS = 20
 
 
 class ReportHandler:
@@ -129,11 +130,16 @@ def _table(report: Mapping[str, Any]) -> str:
     names = [name for name in report["baseline"] if name != "name"]
     columns = [f"{name} {who}" for name in names for who in ("restored", report["baseline"]["name"])]
     rows = [(subject, entry) for subject, entry in report.get("patients", {}).items()]
+    hidden = len(rows) - SHOWN_PATIENTS
+    if hidden > 1:
+        rows = rows[:SHOWN_PATIENTS]
     rows.append(("all", report))
     width = max(len("patient"), *(len(subject) for subject, _ in rows))
     lines = [f"{'patient':<{width}}  images  " + "  ".join(columns)]
     for subject, entry in rows:
         values = [value for name in names for value in (entry[name], entry["baseline"][name])]
         cells = [f"{np.nan if value is None else value:>{len(column)}.4f}" for value, column in zip(values, columns)]
+        if entry is report and hidden > 1:
+            lines.append(f"... and {hidden} more patients")
         lines.append(f"{subject:<{width}}  {entry['n_images']:>6}  " + "  ".join(cells))
     return "\n".join(lines)

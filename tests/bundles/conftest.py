@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from contracts.bundle_commands import BUNDLE, ROOT, SMALL, command, environment, write_patients
+from contracts.bundle_commands import ROOT, SMALL, bundle, command, environment, write_patients
 
 
 @pytest.fixture(scope="session")
@@ -19,12 +19,13 @@ def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Run a bundle command in this process, from the repository root."""
+    """Run a bundle command in this process, from the repository root; "denoise/train" is a configuration of another."""
     import monai.bundle
 
     def run_here(run_id: str, *configs: str, **overrides: Any) -> Any:
         monkeypatch.chdir(ROOT)
-        files = [str(BUNDLE / "configs" / f"{name}.json") for name in configs]
+        named = [name.rpartition("/") for name in configs]
+        files = [str(bundle(task or "sr") / "configs" / f"{name}.json") for task, _, name in named]
         renamed = {name.replace("__", "#"): value for name, value in overrides.items()}
         return monai.bundle.run(run_id=run_id, config_file=files, **renamed)
 

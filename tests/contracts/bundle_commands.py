@@ -10,9 +10,11 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUNDLE = ROOT / "bundles" / "sr"
+TASKS = ("sr", "denoise", "inpaint")
 AFFINE = np.array([[0.5, 0, 0, -4], [0, -0.5, 0, 5], [0, 0, 3, -6], [0, 0, 0, 1.0]])
 SMALL = {
     "network_size": "tiny",
@@ -32,6 +34,37 @@ def write_patients(folder: Path, count: int = 3, shape: tuple[int, ...] = (24, 2
         volume = np.random.default_rng(n).random(shape).cumsum(axis=0).cumsum(axis=1).astype(np.float32)
         (folder / f"patient{n}").mkdir(parents=True)
         nibabel.save(nibabel.Nifti1Image(volume, AFFINE), folder / f"patient{n}" / "t2.nii.gz")
+    return folder
+
+
+def bundle(task: str) -> Path:
+    """The folder of the bundle of a task."""
+    return ROOT / "bundles" / task
+
+
+def write_inputs(task: str, folder: Path) -> Path:
+    """Images of the kind that a task takes; for inpainting with their masks beside the folder."""
+    if task == "denoise":
+        return write_xrays(folder)
+    write_patients(folder)
+    if task == "inpaint":
+        for image in folder.rglob("*.nii.gz"):
+            mask = np.zeros(nibabel.load(image).shape, dtype=np.uint8)
+            mask[5:11, 6:15, 1:] = 1
+            file = folder.parent / f"{folder.name}-masks" / image.relative_to(folder)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(mask, AFFINE), file)
+    return folder
+
+
+def write_xrays(folder: Path, count: int = 3, size: tuple[int, int] = (24, 20)) -> Path:
+    """Patient folders with two smooth random pictures each."""
+    for n in range(count):
+        (folder / f"patient{n}").mkdir(parents=True)
+        for k in range(2):
+            values = np.random.default_rng(10 * n + k).random(size).cumsum(axis=0).cumsum(axis=1)
+            grey = (values / values.max() * 255).astype(np.uint8)
+            Image.fromarray(grey).save(folder / f"patient{n}" / f"view{k}.png")
     return folder
 
 

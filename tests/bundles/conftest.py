@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from contracts.bundle_commands import ROOT, SMALL, bundle, command, environment, write_patients
-
-
-@pytest.fixture(scope="session")
-def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_patients(tmp_path_factory.mktemp("patients"))
+from contracts.bundle_commands import ROOT, bundle, command, environment, small, write_inputs
 
 
 @pytest.fixture
@@ -33,13 +29,27 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def trained(patients: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output folder of a training by the literal command, on a folder of patients."""
-    output = tmp_path_factory.mktemp("trained")
-    words = command(
-        "training", "--config_file", "bundles/sr/train.json", dataset_dir=patients, output_dir=output, **SMALL
-    )
-    result = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True)
-    (output / "log.txt").write_text(result.stdout + result.stderr)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return output
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path]]:
+    """By task: a folder of images, and the output folder of a training on them by the literal command."""
+
+    @cache
+    def train(task: str) -> tuple[Path, Path]:
+        data, output = write_inputs(task, tmp_path_factory.mktemp(f"{task}-data")), tmp_path_factory.mktemp(task)
+        file = f"bundles/{task}/train.json"
+        words = command("training", "--config_file", file, dataset_dir=data, output_dir=output, **small(task))
+        result = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True)
+        (output / "log.txt").write_text(result.stdout + result.stderr)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return data, output
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def patients(small_bundle: Callable[[str], tuple[Path, Path]]) -> Path:
+    return small_bundle("sr")[0]
+
+
+@pytest.fixture(scope="session")
+def trained(small_bundle: Callable[[str], tuple[Path, Path]]) -> Path:
+    return small_bundle("sr")[1]

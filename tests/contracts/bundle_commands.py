@@ -42,6 +42,16 @@ def bundle(task: str) -> Path:
     return ROOT / "bundles" / task
 
 
+def config(task: str, name: str) -> dict[str, Any]:
+    """A configuration of the bundle of a task."""
+    return json.loads((bundle(task) / "configs" / f"{name}.json").read_text())
+
+
+def small(task: str) -> dict[str, Any]:
+    """The overrides of a training for a test, less those that the bundle does not have."""
+    return {name: value for name, value in SMALL.items() if name in config(task, "train")}
+
+
 def write_inputs(task: str, folder: Path) -> Path:
     """Images of the kind that a task takes; for inpainting with their masks beside the folder."""
     if task == "denoise":

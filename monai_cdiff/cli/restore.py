@@ -182,6 +182,7 @@ def _in_words_of_the_command(cause: BaseException) -> BaseException:
     names = {key: f"--{name.replace('_', '-')}" for name, key in _IDS.items()}
     names |= {"num_samples": "--samples", "input_dir": "INPUT"}
     known = next((key for key in names if text.startswith(f"{key}=")), None)
-    if known is None or not isinstance(cause, ValueError):
+    if known is None or not isinstance(cause, (ValueError, FileNotFoundError)):
         return cause
-    return ValueError(names[known] + text.removeprefix(known))
+    kind = FileNotFoundError if isinstance(cause, FileNotFoundError) else ValueError
+    return kind(names[known] + text.removeprefix(known))

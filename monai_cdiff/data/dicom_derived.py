@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .derivation import Derivation
-from .dicom_encode import Encoding, check_finite, choose_encoding, encode, window
+from .dicom_encode import Encoding, check_finite, choose_encoding, encode, source_encoding, window
 from .dicom_file import open_dataset
 from .dicom_geometry import slice_normal
 from .dicom_grid import SliceGrid, check_overlap, projection_grid, slice_grid
@@ -120,7 +120,9 @@ def write_derived(
     if not flat:
         check_overlap(grid, source)
     check_finite(array)
-    encoding = choose_encoding(array, first, derivation.quantity)
+    kept = derivation.keeps_measured and derivation.quantity == "image"
+    encoding = source_encoding(map(_header, source.files), array) if kept else None
+    encoding = encoding or choose_encoding(array, first, derivation.quantity)
     with _appearing(target, flat, overwrite) as temporary:
         for number, dataset in _datasets(grid, encoding, source, derivation, series_number, flat):
             dataset.save_as(temporary if flat else temporary / f"{number:04d}.dcm", enforce_file_format=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from .dicom_record import DicomError
 
-__all__ = ["Encoding", "check_finite", "choose_encoding", "encode", "window"]
+__all__ = ["Encoding", "check_finite", "choose_encoding", "encode", "source_encoding", "window"]
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,43 @@ def choose_encoding(array: np.ndarray, header: Any, quantity: str = "image") -> 
     whole = None if coarse else _fitting(low, high, int(header.get("BitsStored") or 16) if modality == "CR" else 16)
     found = whole or _scaled(min(low, 0.0) if quantity != "image" else low, high)
     return dataclasses.replace(found, inverted=inverted, rescaled=found.rescaled or modality == "CT")
+
+
+def source_encoding(headers: Iterable[Any], array: np.ndarray) -> Encoding | None:
+    """The integers that the source uses, so that values taken from it are stored as they were.
+
+    Args:
+        headers: datasets of the source's files.
+        array: finite real values of the whole series; what lies beyond the source's range is cut, with a warning.
+
+    Returns:
+        The encoding; None, with a warning, where the files differ or use a look-up table.
+    """
+    known = {_stored_as(header) for header in headers}
+    found = [encoding for encoding in known if encoding is not None]
+    if len(known) > 1 or not found:
+        logger.warning("the source's files store values in ways of their own; measured values keep them to rounding.")
+        return None
+    encoding = found[0]
+    low, high = (encoding.slope * limit + encoding.intercept for limit in encoding.limits)
+    beyond = int(np.count_nonzero((array < min(low, high) - 0.5) | (array > max(low, high) + 0.5)))
+    if beyond:
+        logger.warning("%d values are cut to %.4g..%.4g, all that the source can store.", beyond, low, high)
+    return encoding
+
+
+def _stored_as(header: Any) -> Encoding | None:
+    if header.get("ModalityLUTSequence"):
+        return None
+    slope, intercept = header.get("RescaleSlope"), header.get("RescaleIntercept")
+    return Encoding(
+        slope=1.0 if slope is None else float(slope),
+        intercept=0.0 if intercept is None else float(intercept),
+        signed=bool(header.get("PixelRepresentation")),
+        bits_stored=int(header.get("BitsStored") or 16),
+        inverted=str(header.get("PhotometricInterpretation")) == "MONOCHROME1",
+        rescaled=slope is not None,
+    )
 
 
 def encode(values: np.ndarray, encoding: Encoding) -> np.ndarray:

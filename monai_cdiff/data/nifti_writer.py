@@ -50,6 +50,13 @@ class NiftiWriter(NibabelWriter):
         self.overwrite = check_flag("overwrite", overwrite)
         self.units, self.code = "mm", _SCANNER
 
+    def set_data_array(self, data_array: Any, channel_dim: int | None = 0, *args: Any, **kwargs: Any) -> None:
+        """As MONAI's, but a volume of one slice remains a volume."""
+        super().set_data_array(data_array, channel_dim, *args, **kwargs)
+        own: Any = self.data_obj
+        if data_array.ndim - (channel_dim is not None) == 3 and data_array.shape[-1] == 1 and own.ndim == 2:
+            self.data_obj = own[..., None]
+
     def set_metadata(self, meta_dict: Mapping | None, resample: bool = True, **options: Any) -> None:
         """As MONAI's, and keep the unit of length and the xform code of the source."""
         super().set_metadata(meta_dict, resample=resample, **options)

@@ -25,12 +25,12 @@ def words(small_bundle: Callable[[str], tuple[Path, Path]]) -> list[str]:
 
 @pytest.mark.parametrize("modality", ["CR", "DX"])
 def test_an_xray_in_dicom_comes_back_as_one(modality: str, tmp_path: Path, words: list[str]) -> None:
-    write_projection(tmp_path / "x.dcm", modality)
-    assert main(["restore", str(tmp_path / "x.dcm"), str(tmp_path / "out"), *words]) == 0
-    before, affine, _ = read_series(tmp_path / "x.dcm")
+    write_projection(tmp_path / "x", modality)
+    assert main(["restore", str(tmp_path / "x" / "image.dcm"), str(tmp_path / "out"), *words]) == 0
+    before, affine, _ = read_series(tmp_path / "x" / "image.dcm")
     after, there, record = read_series(tmp_path / "out")
     assert after.shape == before.shape and np.array_equal(there, affine) and not np.array_equal(after, before)
-    source, derived = pydicom.dcmread(tmp_path / "x.dcm"), pydicom.dcmread(record.files[0])
+    source, derived = pydicom.dcmread(tmp_path / "x" / "image.dcm"), pydicom.dcmread(record.files[0])
     assert derived.PhotometricInterpretation == source.PhotometricInterpretation
     assert "denoising" in derived.DerivationDescription and derived.SeriesInstanceUID != source.SeriesInstanceUID
     assert after.mean() == pytest.approx(before.mean(), rel=0.1)
@@ -38,18 +38,19 @@ def test_an_xray_in_dicom_comes_back_as_one(modality: str, tmp_path: Path, words
 
 def test_monochrome1_is_restored_as_what_a_viewer_shows(tmp_path: Path, words: list[str]) -> None:
     """The same picture kept with white as zero gives the same restoration."""
-    _, _, _ = write_projection(tmp_path / "two.dcm", "CR")
-    dataset = pydicom.dcmread(tmp_path / "two.dcm")
+    write_projection(tmp_path / "two", "CR", size=(20, 24))
+    dataset = pydicom.dcmread(tmp_path / "two" / "image.dcm")
     top = 2**dataset.BitsStored - 1
     dataset.PixelData = (top - dataset.pixel_array).astype(dataset.pixel_array.dtype).tobytes()
     other = {"MONOCHROME1": "MONOCHROME2", "MONOCHROME2": "MONOCHROME1"}[dataset.PhotometricInterpretation]
     dataset.PhotometricInterpretation = other
     dataset.PresentationLUTShape = {"MONOCHROME1": "INVERSE", "MONOCHROME2": "IDENTITY"}[other]
-    dataset.save_as(tmp_path / "one.dcm")
+    (tmp_path / "one").mkdir()
+    dataset.save_as(tmp_path / "one" / "image.dcm")
     restored = []
     for name in ("one", "two"):
-        assert main(["restore", str(tmp_path / f"{name}.dcm"), str(tmp_path / name), *words]) == 0
-        restored.append(read_series(tmp_path / name)[0])
+        assert main(["restore", str(tmp_path / name), str(tmp_path / "out" / name), *words]) == 0
+        restored.append(read_series(tmp_path / "out" / name)[0])
     assert np.abs(restored[0] - restored[1]).max() <= 1
 
 

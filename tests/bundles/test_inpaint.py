@@ -76,12 +76,12 @@ def test_a_mask_as_a_dicom_series(tmp_path: Path, words: list[str]) -> None:
 
 
 def test_an_xray_with_a_picture_as_mask(tmp_path: Path, words: list[str]) -> None:
-    write_projection(tmp_path / "x.dcm", "CR")
-    before, _, _ = read_series(tmp_path / "x.dcm")
+    write_projection(tmp_path / "x", "CR")
+    before, _, _ = read_series(tmp_path / "x" / "image.dcm")
     mask = np.zeros(before.shape[::-1], np.uint8)
     mask[1:4, 2:5] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    arguments = [str(tmp_path / "x.dcm"), str(tmp_path / "out"), "--mask", str(tmp_path / "mask.png")]
+    arguments = [str(tmp_path / "x" / "image.dcm"), str(tmp_path / "out"), "--mask", str(tmp_path / "mask.png")]
     assert main(["restore", *arguments, *words]) == 0
     after, _, _ = read_series(tmp_path / "out")
     assert np.array_equal(after[mask.T == 0], before[mask.T == 0]) and (after != before).any()

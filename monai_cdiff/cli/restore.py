@@ -32,21 +32,22 @@ _IDS = {
 }
 _PATHS = ("mask", "checkpoint", "template")
 _DESCRIPTION = """\
-Restore images by the inference of a bundle. DICOM gives a derived DICOM series in the same study, NIfTI gives NIfTI;
-folders are repeated below OUTPUT. Nothing that exists is overwritten unless --overwrite says so, and everything is
-checked before the network runs. Restored detail is inferred, not measured: research only, not for diagnosis."""
+Restore images by the inference of a bundle. DICOM gives a derived DICOM series in the same study, NIfTI gives NIfTI,
+a picture (PNG, JPEG, BMP, TIFF) gives PNG; folders are repeated below OUTPUT. Nothing that exists is overwritten
+unless --overwrite says so, and everything is checked before the network runs. Restored detail is inferred, not
+measured: research only, not for diagnosis."""
 
 
 def add_command(commands: Any) -> None:
     """Add ``restore`` to the commands of an argument parser."""
     parser = commands.add_parser(
         "restore",
-        help="restore DICOM or NIfTI images",
+        help="restore DICOM or NIfTI images, or pictures",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("input", metavar="INPUT", help="DICOM file, series, study or folder of studies; NIfTI file or folder of them")
+    add("input", metavar="INPUT", help="DICOM file, series, study or folder of studies; NIfTI file, picture or folder")
     add("output", metavar="OUTPUT", help="folder for what is written")
     add(
         "--bundle",
@@ -57,7 +58,7 @@ def add_command(commands: Any) -> None:
     add("--plane", choices=("axial", "coronal", "sagittal"), help="which DICOM series, by its plane")
     add("--select", metavar="TAG=VALUE", action="append", help="which images of a series; may be repeated")
     add("--on-gap", choices=("error", "warn", "resample"), help="what to do about missing slices (default: error)")
-    add("--mask", help="mask of what is to be restored, for bundles that take one")
+    add("--mask", help="for bundles that inpaint: mask of what is to be filled, or a folder of masks of the same names")
     add("--template", metavar="SERIES", help="for a NIfTI INPUT: write DICOM, as derived from this series")
     add("--checkpoint", help="weights (default: the bundle's)")
     add("--factor", type=float, help="how much finer the grid becomes in each in-plane direction")
@@ -106,7 +107,7 @@ def _overrides(args: argparse.Namespace, config: dict[str, Any], file: str) -> d
     for name in ("input", "output"):
         if not getattr(args, name).strip():
             raise ValueError(f"{name.upper()} is empty; give a path, \".\" for the folder you are in.")
-    if args.output.lower().endswith((".nii", ".nii.gz", ".dcm")) or os.path.isfile(args.output):
+    if args.output.lower().endswith((".nii", ".nii.gz", ".dcm", ".png", ".jpg", ".jpeg")) or os.path.isfile(args.output):
         raise ValueError(f"OUTPUT={args.output!r} names a file; give a folder.")
     for name, key in _IDS.items():
         value = getattr(args, name)

@@ -22,8 +22,8 @@ class Derivation:
             consistency; None leaves an entry out.
         synthetic: whether content was generated that nobody measured (SyntheticData).
         quantity: what the values are: "image", or "standard deviation" for a map of uncertainty.
-        keeps_measured: whether some values are those of the source, so that DICOM has to store them as the source does;
-            the others are then rounded to what the source can store.
+        keeps_encoding: whether DICOM has to store values as the source does (slope, intercept, bits), so that those
+            that were taken from it remain what they were; computed ones are rounded to what the source can store.
         codes: what was done as concepts of CID 7203 (Image Derivation), by their keywords in pydicom's code dictionary.
         software: name of the software.
         version: its version.
@@ -38,7 +38,7 @@ class Derivation:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     synthetic: bool = True
     quantity: str = "image"
-    keeps_measured: bool = False
+    keeps_encoding: bool = False
     codes: tuple[str, ...] = ()
     software: str = "monai_cdiff"
     version: str = __version__

@@ -120,7 +120,7 @@ def write_derived(
     if not flat:
         check_overlap(grid, source)
     check_finite(array)
-    kept = derivation.keeps_measured and derivation.quantity == "image"
+    kept = derivation.keeps_encoding and derivation.quantity == "image"
     encoding = source_encoding(map(_header, source.files), array) if kept else None
     encoding = encoding or choose_encoding(array, first, derivation.quantity)
     with _appearing(target, flat, overwrite) as temporary:

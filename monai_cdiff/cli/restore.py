@@ -30,6 +30,7 @@ _IDS = {
     "template": "template",
     "overwrite": "overwrite",
 }
+_ENDINGS = (".nii", ".nii.gz", ".dcm", ".png", ".jpg", ".jpeg")
 _PATHS = ("mask", "checkpoint", "template")
 _DESCRIPTION = """\
 Restore images by the inference of a bundle. DICOM gives a derived DICOM series in the same study, NIfTI gives NIfTI,
@@ -107,7 +108,7 @@ def _overrides(args: argparse.Namespace, config: dict[str, Any], file: str) -> d
     for name in ("input", "output"):
         if not getattr(args, name).strip():
             raise ValueError(f"{name.upper()} is empty; give a path, \".\" for the folder you are in.")
-    if args.output.lower().endswith((".nii", ".nii.gz", ".dcm", ".png", ".jpg", ".jpeg")) or os.path.isfile(args.output):
+    if args.output.lower().endswith(_ENDINGS) or os.path.isfile(args.output):
         raise ValueError(f"OUTPUT={args.output!r} names a file; give a folder.")
     for name, key in _IDS.items():
         value = getattr(args, name)

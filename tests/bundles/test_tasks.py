@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from monai.bundle import create_workflow, verify_net_in_out
+from monai.bundle import ConfigParser, create_workflow, verify_net_in_out
+from monai.transforms import Randomizable
 from PIL import Image
 
 from contracts.bundle_commands import ROOT, TASKS, bundle, config, read_metrics, small
@@ -24,7 +25,7 @@ OWN = {
         "baseline", "choices", "datalist#dimensions", "domain", "factor", "factor_input", "factors", "facts", "loading",
         "mask", "mask_seed", "neighbours", "network_def#in_channels", "noise", "noise_seed", "parameterization",
         "patch_size", "preprocessing", "settings", "source", "task", "test#dataset", "test#volumes", "titles",
-        "train#items", "train#preprocessing", "train#volumes", "training_mask", "training_noise", "val_images",
+        "train#items", "train#preprocessing", "train#volume_preprocessing", "train#volumes", "training_mask", "training_noise", "val_images",
         "val_slices_per_volume", "validate#dataset", "validate#inferer", "validate#volumes",
     },
     "evaluate": {
@@ -211,6 +212,17 @@ def test_degradations_of_a_test_set_hang_on_the_image_alone(
     other = {"sr": {"domain": "kspace"}, "denoise": {"noise_seed": 1}, "inpaint": {"mask_seed": 1}}[task]
     run("run", f"{task}/evaluate", output_dir=str(tmp_path / "three"), **other, **overrides)
     assert read_metrics(tmp_path / "three")["baseline"] != one["baseline"]
+
+
+def test_volumes_are_prepared_once(task: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``CacheDataset`` keeps what comes before the first random transform, and takes a nested Compose for one."""
+    monkeypatch.chdir(ROOT)
+    parser = ConfigParser()
+    parser.read_config(str(bundle(task) / "configs" / "train.json"))
+    parser.update({"dataset_dir": str(data), "output_dir": str(tmp_path), **small(task)})
+    for part in ("train", "validate", "test"):
+        transforms = parser.get_parsed_content(f"{part}#volumes").transform.transforms
+        assert transforms and not any(isinstance(transform, Randomizable) for transform in transforms), part
 
 
 def test_a_picture_of_the_comparison_is_one(task: str, output: Path) -> None:

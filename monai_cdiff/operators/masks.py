@@ -26,10 +26,10 @@ def draw_mask(
 ) -> torch.Tensor:
     """Draw a mask of boxes or of free-form strokes, as irregular as those that users draw.
 
-    The area is drawn uniformly from its range, then one kind of shape. Boxes (one to ``max_pieces``, up to twice as
-    long as wide) share the area; strokes are lines of constant width that wander at random. What is drawn is the same
-    on every machine: NumPy keeps the streams of ``RandomState``, and where machines may round differently, in the last
-    bit of a logarithm, no pixel depends on it but by a rare chance.
+    The area is drawn uniformly from its range, then one kind of shape. Boxes (one to ``max_pieces``, up to about twice
+    as long as wide) share the area; strokes are lines of constant width that wander at random. What is drawn is the
+    same on every machine: NumPy keeps the streams of ``RandomState``, and where machines may round differently, in the
+    last bit of a logarithm, no pixel depends on it but by a rare chance.
 
     Args:
         size: (H, W), at least 8 pixels each.

@@ -306,6 +306,6 @@ def _turned(mask: torch.Tensor, affine: torch.Tensor, wanted: torch.Tensor) -> t
     if drift.max() > 0.1:
         raise ValueError(
             f"mask and image do not lie on one grid: their voxels are up to {drift.max():.3g} apart; the first voxel "
-            f"of the mask is at {np.round(place, 2).tolist()} of the image. Resample the mask onto the image."
+            f"of the mask is at {(np.round(place, 2) + 0.0).tolist()} of the image. Resample the mask onto the image."
         )
     return mask.flip([axis + 1 for axis in turned])

@@ -21,7 +21,8 @@ __all__ = ["GaussianSaltPepperNoise", "RandGaussianSaltPepperNoise"]
 class GaussianSaltPepperNoise(Transform):
     """The same noise for the same key, on any machine and with any number of workers: for test images.
 
-    Each slice of a volume has noise of its own, the same that the slice would get alone.
+    Each slice of a volume has noise of its own, the same that the slice would get alone, but for its strength: without
+    ``value_range`` this follows from the range of values of the whole volume.
 
     Args:
         std: standard deviation of the Gaussian noise, as a part of the range of values; at least 0.

@@ -131,7 +131,7 @@ def _pixels(area: tuple[float, float], size: tuple[int, int]) -> tuple[int, int]
     low, high = (share * size[0] * size[1] for share in area)
     if high < 0.5:
         raise ValueError(f"area={area!r} of size={size!r} is at most {high:.2g} pixels; it must reach half a pixel.")
-    least, most = math.ceil(low - 1e-6), math.floor(high + 1e-6)  # 0.07 * 100 is a little more than 7
+    least, most = math.ceil(low), math.floor(high)
     return (max(1, least), most) if 1 <= most >= least else (max(1, round((low + high) / 2)),) * 2
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from monai_cdiff.operators import check_area, check_shapes, draw_mask, fill_masked
+from monai_cdiff.operators.masks import _grow
 
 
 def drawn(size: tuple[int, int], seed: int = 0, **kwargs: Any) -> torch.Tensor:
@@ -89,6 +90,22 @@ def check_met(size: tuple[int, int], area: tuple[float, float], mask: torch.Tens
         assert possible[0] <= count <= possible[-1]
     else:
         assert abs(count - (low + high) / 2) <= 0.5 + 1e-5 or count == 1
+
+
+def test_where_no_stroke_fits_the_mask_grows_around_one_pixel() -> None:
+    """One pixel is less than the thinnest stroke; more are added on all four sides, the upper ones first."""
+    assert int(drawn((8, 8), area=(0.01, 0.02), shapes="stroke").sum()) == 1
+    found = drawn((8, 8), 2, area=(0.07, 0.08), shapes="stroke")
+    assert int(found.sum()) == 5 and pieces(found) == 1
+    for least, expected in ((3, [(1, 3), (2, 2), (2, 3)]), (5, [(1, 3), (2, 2), (2, 3), (2, 4), (3, 3)])):
+        mask = np.zeros((5, 6), dtype=bool)
+        mask[2, 3] = True
+        _grow(mask, least, np.random.RandomState(0))
+        assert np.argwhere(mask).tolist() == [list(place) for place in expected]
+    corner = np.zeros((3, 3), dtype=bool)
+    corner[0, 0] = True
+    _grow(corner, 6, np.random.RandomState(0))
+    assert corner.tolist() == [[True, True, True], [True, True, False], [True, False, False]]
 
 
 def test_the_area_is_drawn_uniformly() -> None:

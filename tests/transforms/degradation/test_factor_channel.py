@@ -62,7 +62,8 @@ class TestFactorsOfItems:
             with_factors([{"image": "a"}], factors)
 
     def test_degraded_by_its_own(self) -> None:
-        chain = Compose([DownsampleUpsampled("image", "factor", "kspace", "bicubic"), FactorChanneld("image", "factor")])
+        degrade = DownsampleUpsampled("image", "factor", "kspace", "bicubic")
+        chain = Compose([degrade, FactorChanneld("image", "factor")])
         items = with_factors([{"image": make_image(2)}], [2, 5])
         found = [one["image"] for one in Dataset(items, chain)]
         for image, factor in zip(found, (2.0, 5.0)):

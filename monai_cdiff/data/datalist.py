@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import os
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -56,8 +55,9 @@ def make_datalist(
         dimensions: 2 or 3, where images of the other kind are not to be taken; None takes either.
 
     Returns:
-        The three lists; paths are absolute, and a DICOM image is the list of its files. Where a
-        subject has several images, each has a ``key`` of its own: the subject and a hash of the file names.
+        The three lists; paths are absolute, and a DICOM image is the list of its files. Where a subject has several
+        images, each has a ``key`` of its own: the subject and a hash of the file names, or, where two images have the
+        same, of the paths within the folder that holds them.
 
     Raises:
         FileNotFoundError: if a folder, or a file that the JSON names, does not exist.
@@ -232,14 +232,27 @@ def _check_disjoint(datalist: dict[str, list[Item]]) -> None:
 
 
 def _with_keys(items: list[Item]) -> list[Item]:
-    counts = Counter(item["subject"] for item in items)
-    return [item if counts[item["subject"]] == 1 else {**item, "key": _key(item)} for item in items]
+    of_subject: dict[str, list[list[str]]] = {}
+    for item in items:
+        of_subject.setdefault(item["subject"], []).append(_files(item))
+    return [
+        {**item, "key": _key(item, of_subject[item["subject"]])} if len(of_subject[item["subject"]]) > 1 else item
+        for item in items
+    ]
 
 
-def _key(item: Item) -> str:
-    files = [item["image"]] if isinstance(item["image"], str) else sorted(item["image"])
-    names = "\n".join(os.path.basename(file) for file in files)
-    return f"{item['subject']}/{hashlib.blake2b(names.encode(), digest_size=4).hexdigest()}"
+def _key(item: Item, images: list[list[str]]) -> str:
+    names = [[os.path.basename(file) for file in files] for files in images]
+    own = names[images.index(_files(item))]
+    if names.count(own) > 1:
+        shared = os.path.commonpath([os.path.dirname(file) for files in images for file in files])
+        own = [Path(os.path.relpath(file, shared)).as_posix() for file in _files(item)]
+    digest = hashlib.blake2b("\n".join(own).encode(), digest_size=4).hexdigest()
+    return f"{item['subject']}/{digest}"
+
+
+def _files(item: Item) -> list[str]:
+    return [item["image"]] if isinstance(item["image"], str) else sorted(item["image"])
 
 
 def _check_dimensions(datalist: dict[str, list[Item]], wanted: int | None) -> None:

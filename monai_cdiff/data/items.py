@@ -20,8 +20,8 @@ class ItemDataset(Dataset):
     """The items of a network for 2-D images (slices along the last axis) or 3-D images (whole volumes).
 
     ``dataset[n]`` is a dictionary with a ``MetaTensor`` (C, H, W) or (C, H, W, D) for each key; its metadata hold
-    ``subject``, for a slice ``slice_index``, and ``key`` where the volume has one: what the noise of a restoration is
-    drawn from.
+    ``subject``, for a slice ``slice_index``, and ``key``, that of the volume or else its subject: what the noise of a
+    restoration is drawn from.
 
     Args:
         volumes: dictionaries with a ``subject`` and, under ``keys``, arrays (C, H, W, D) of equal depth; an image
@@ -82,7 +82,9 @@ class ItemDataset(Dataset):
     def __getitem__(self, position: int) -> dict[str, MetaTensor]:
         n, z = self.index[position]
         volume = self.volumes[n]
-        meta = {name: volume[name] for name in ("subject", "key") if name in volume}
+        # all items have a key, since a batch keeps only metadata that all of them have
+        known = "subject" in volume
+        meta = {"subject": volume["subject"], "key": volume.get("key", volume["subject"])} if known else {}
         meta |= {} if z is None else {"slice_index": z}
         counts = {key: self.neighbours if key == self.neighbours_of else 0 for key in self.keys}
         return {key: _item(volume[key], z, meta, counts[key]) for key in self.keys}

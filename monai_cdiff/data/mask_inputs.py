@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ def with_masks(
 
     A mask is a NIfTI file, a picture (PNG and the like), or a DICOM series, whatever the image is: 0 where the image
     was measured, any other number where it is to be filled. In a folder of masks, the mask of an image has the name of
-    its file (less the ending), that of a series the name of the folder of the series; folders between ``input_root``
-    and the image may be repeated.
+    its file (less the ending), that of a series, and of one that is a single file, the name of the folder of the
+    series; folders between ``input_root`` and the image may be repeated.
 
     Args:
         items: what :py:func:`list_inputs` found.
@@ -44,13 +45,19 @@ def with_masks(
     path = Path(mask).expanduser().absolute()
     if not path.exists():
         raise FileNotFoundError(f"mask={str(path)!r} does not exist.")
-    if path.is_file() or _is_series(path):
-        if len(items) > 1:
-            raise ValueError(
-                f"mask={str(path)!r} is one mask for {len(items)} images; give a folder of masks of the same names."
-            )
+    if path.is_file() and len(items) > 1:
+        raise ValueError(
+            f"mask={str(path)!r} is one mask for {len(items)} images; give a folder of masks of the same names."
+        )
+    if path.is_file():
         return [{**item, "mask": _image(path)} for item in items]
-    return [{**item, "mask": _find(path, item["image"], input_root)} for item in items]
+    folders = Counter(_folder(item["image"]) for item in items)
+    try:
+        return [{**item, "mask": _find(path, item["image"], input_root, folders)} for item in items]
+    except FileNotFoundError:
+        if len(items) == 1 and _is_series(path):
+            return [{**items[0], "mask": _image(path)}]
+        raise
 
 
 def check_inputs(items: Sequence[Mapping[str, Any]], transform: Callable[[Any], Any]) -> None:
@@ -69,20 +76,35 @@ def check_inputs(items: Sequence[Mapping[str, Any]], transform: Callable[[Any], 
             raise ValueError(text if file in text else f"{file}: {text}") from error
 
 
-def _find(folder: Path, image: str | Sequence[str], root: str | os.PathLike[str]) -> Any:
+def _find(
+    folder: Path, image: str | Sequence[str], root: str | os.PathLike[str], folders: Mapping[Path, int]
+) -> str | list[str]:
+    own, series = _folder(image), not isinstance(image, str) and len(image) > 1
     file = image if isinstance(image, str) else image[0]
-    series = not isinstance(image, str) and len(image) > 1
-    place, name = (Path(file).parent.parent, Path(file).parent.name) if series else (Path(file).parent, stem(file))
-    between = os.path.relpath(place, root) if root else "."
-    inside = [] if between.startswith(os.pardir) or between == "." else [folder / between]
-    for where in (*inside, folder):
+    known = [] if series else [(own, stem(file))]
+    if series or (file != image and folders[own] == 1):  # a series of one file, not one of many X-rays in a folder
+        known.append((own.parent, own.name))
+    places = [(where, name) for place, name in known for where in _places(folder, place, root)]
+    for where, name in places:
         found = [p for p in sorted(where.iterdir()) if _named(p, name)] if where.is_dir() else []
         if len(found) > 1:
             names = ", ".join(p.name for p in found)
             raise ValueError(f"mask: {where} holds several masks named {name!r}: {names}.")
         if found:
             return _image(found[0])
-    raise FileNotFoundError(f"mask: no mask named {name!r} for {file} in {[*inside, folder][0]}.")
+    names = " or ".join(repr(name) for _, name in known)
+    raise FileNotFoundError(f"mask: no mask named {names} for {file} in {places[0][0]}.")
+
+
+def _places(folder: Path, place: Path, root: str | os.PathLike[str]) -> list[Path]:
+    """Where the mask of an image in ``place`` may lie: below the same folders, or in ``folder`` itself."""
+    between = os.path.relpath(place, root) if root else os.curdir
+    inside = between != os.curdir and Path(between).parts[0] != os.pardir
+    return [folder / between, folder] if inside else [folder]
+
+
+def _folder(image: str | Sequence[str]) -> Path:
+    return Path(image if isinstance(image, str) else image[0]).parent
 
 
 def _named(path: Path, name: str) -> bool:

@@ -110,11 +110,23 @@ def _write_slices(values: np.ndarray, affine: np.ndarray, folder: Path, split: s
 
     names = []
     for z in range(values.shape[2]):
-        grey = (values[:, ::-1, z].T * (255 / values.max())).round().astype(np.uint8)
-        names.append(f"mni152_t1_{split}_{z:03d}.png")
-        with replacing(folder / names[-1]) as temporary:
-            Image.fromarray(grey).save(temporary, format="PNG")
+        grey = np.ascontiguousarray(values[:, ::-1, z].T)  # bytes as stored, so that all splits share one scale
+        path = folder / f"mni152_t1_{split}_{z:03d}.png"
+        names.append(path.name)
+        if not _shows(path, grey):
+            with replacing(path) as temporary:
+                Image.fromarray(grey).save(temporary, format="PNG")
     return names
+
+
+def _shows(path: Path, grey: np.ndarray) -> bool:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return np.array_equal(np.asarray(picture), grey)
+    except (OSError, ValueError, SyntaxError):  # absent or damaged
+        return False
 
 
 def _holds(path: Path, content: dict[str, Any]) -> bool:

@@ -56,7 +56,7 @@ class TrainedRangeHandler:
             sizes = pixdim.tolist()
             if not all(self._inside(size, low, high) for size, (low, high) in zip(sizes, ranges)):
                 asked = " x ".join(f"{size:.3g}" for size in sizes)
-                known = " x ".join(f"{low:.3g}-{high:.3g}" for low, high in ranges)
+                known = " x ".join(f"{low:.3g}-{high:.3g}" for low, high in ranges[: len(sizes)])
                 if asked not in self.warned:
                     logger.warning(f"restored voxel size {asked} mm, but the network was trained on {known} mm.")
                 self.warned.add(asked)

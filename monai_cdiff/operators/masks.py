@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..utils import MaskShape, check_integer, check_number, check_option
+from ..utils import MaskShape, check_finite, check_integer, check_number, check_option
 
 __all__ = ["check_area", "check_shapes", "draw_mask", "fill_masked"]
 
@@ -26,23 +26,25 @@ def draw_mask(
 ) -> torch.Tensor:
     """Draw a mask of boxes or of free-form strokes, as irregular as those that users draw.
 
-    The area is drawn uniformly from its range, then one kind of shape. Boxes (one to ``max_pieces``, up to twice as
-    long as wide) share the area; strokes are lines of constant width that wander at random. What is drawn is the same
-    on every machine: NumPy keeps the streams of ``RandomState``, and no function is used that machines round
-    differently.
+    The area is drawn uniformly from its range, then one kind of shape. Boxes (one to ``max_pieces``, up to about twice
+    as long as wide) share the area; strokes are lines of constant width that wander at random. What is drawn is the
+    same on every machine: NumPy keeps the streams of ``RandomState``, and where machines may round differently, in the
+    last bit of a logarithm, no pixel depends on it but by a rare chance.
 
     Args:
         size: (H, W), at least 8 pixels each.
         random_state: what is drawn from.
-        area: lowest and highest share of the image that is masked, above 0, up to 0.9.
+        area: lowest and highest share of the image that is masked, above 0, up to 0.9; where no whole number of pixels
+            lies between them, the nearest is taken.
         shapes: kinds to choose from, each as likely: ``"box"``, ``"stroke"``.
-        max_pieces: most boxes, or strokes, in one mask.
+        max_pieces: most boxes, or strokes, that the area is shared among; more are added where these overlap so much
+            that the area is not reached.
 
     Returns:
         Mask (H, W), bool.
 
     Raises:
-        ValueError: if an argument is out of range or unknown.
+        ValueError: if an argument is out of range or unknown, or the area is not half a pixel.
 
     Example:
         >>> mask = draw_mask((64, 48), np.random.RandomState(0), area=(0.1, 0.2))
@@ -56,7 +58,7 @@ def draw_mask(
     kind = kinds[random_state.randint(len(kinds))]
     pieces = 1 + random_state.randint(check_integer("max_pieces", max_pieces, 1))
     mask = np.zeros((height, width), dtype=bool)
-    least, most = math.ceil(low * mask.size), max(1, math.floor(high * mask.size))
+    least, most = _pixels((low, high), (height, width))
     wanted = min(max(round(share * mask.size), least), most)
     draw = _add_box if kind == MaskShape.BOX else _add_stroke
     for n in range(_TRIES):
@@ -64,6 +66,7 @@ def draw_mask(
         if missing <= 0 or (n >= pieces and wanted - missing >= least):
             break
         draw(mask, math.ceil(missing / max(1, pieces - n)), missing, random_state)
+    _grow(mask, least, random_state)
     return torch.from_numpy(mask)
 
 
@@ -73,23 +76,33 @@ def fill_masked(image: torch.Tensor, mask: torch.Tensor, fill: float | str = "me
     Args:
         image: (C, H, W) or (C, H, W, D); a slice along the last axis is filled with its own mean, one without measured
             pixels with the mean of the volume.
-        mask: the same shape with one channel, bool.
+        mask: the same shape with one channel, bool; what it covers may be NaN.
         fill: ``"mean"`` or a number.
 
     Returns:
         The filled image; of its floating point type, float32 for integers. Measured pixels keep their values.
 
     Raises:
-        ValueError: if nothing is measured, or ``fill`` is neither ``"mean"`` nor a number.
+        ValueError: if the mask does not fit the image, nothing is measured, a measured pixel is NaN or infinite, or
+            ``fill`` is neither ``"mean"`` nor a number.
+
+    Example:
+        >>> fill_masked(torch.tensor([[[1.0, 3.0, 9.0]]]), torch.tensor([[[False, False, True]]])).tolist()
+        [[[1.0, 3.0, 2.0]]]
     """
+    if mask.dtype != torch.bool or mask.shape != (1, *image.shape[1:]):
+        raise ValueError(
+            f"mask of shape {tuple(mask.shape)}, {mask.dtype}, must be bool and of shape {(1, *image.shape[1:])}."
+        )
     values = image if image.is_floating_point() else image.float()
     measured = ~mask
     if not measured.any():
         raise ValueError(f"mask of shape {tuple(mask.shape)} covers the whole image; nothing is left to go by.")
+    known = check_finite("image outside the mask", torch.where(measured, values, values.new_zeros(())))
     if isinstance(fill, str):
         check_option("fill", fill, ["mean"])
         counts = measured.sum(dim=(1, 2), keepdim=True)
-        precise = torch.where(measured, values, values.new_zeros(())).double()
+        precise = known.double()
         whole = precise.flatten(1).sum(1) / measured.sum()
         shown = whole.reshape(-1, *[1] * (image.ndim - 1))
         filling = torch.where(counts > 0, precise.sum(dim=(1, 2), keepdim=True) / counts.clamp(min=1), shown)
@@ -111,6 +124,25 @@ def check_shapes(shapes: Sequence[str] | str) -> tuple[str, ...]:
     if not names:
         raise ValueError(f"shapes={shapes!r} must hold at least one of {', '.join(MaskShape)}.")
     return tuple(check_option("shapes", name, MaskShape) for name in names)
+
+
+def _pixels(area: tuple[float, float], size: tuple[int, int]) -> tuple[int, int]:
+    """The least and the most pixels that an area means."""
+    low, high = (share * size[0] * size[1] for share in area)
+    if high < 0.5:
+        raise ValueError(f"area={area!r} of size={size!r} is at most {high:.2g} pixels; it must reach half a pixel.")
+    least, most = math.ceil(low), math.floor(high)
+    return (max(1, least), most) if 1 <= most >= least else (max(1, round((low + high) / 2)),) * 2
+
+
+def _grow(mask: np.ndarray, least: int, random_state: np.random.RandomState) -> None:
+    """Add pixels beside the mask until it has ``least``: pieces that are drawn need not meet a narrow range."""
+    if not mask.any():
+        mask[random_state.randint(mask.shape[0]), random_state.randint(mask.shape[1])] = True
+    while (missing := least - int(mask.sum())) > 0:
+        around = np.pad(mask, 1)
+        beside = around[:-2, 1:-1] | around[2:, 1:-1] | around[1:-1, :-2] | around[1:-1, 2:]
+        mask.flat[np.flatnonzero(beside & ~mask)[:missing]] = True
 
 
 def _add_box(mask: np.ndarray, area: int, most: int, random_state: np.random.RandomState) -> None:

@@ -14,7 +14,7 @@ from monai.utils import convert_to_dst_type, convert_to_tensor
 
 from ..utils import content_key, derive_seed
 
-__all__ = ["channel_first", "key_of", "like", "random_state", "slice_states", "with_record"]
+__all__ = ["channel_first", "floating", "key_of", "like", "random_state", "slice_states", "with_record"]
 
 DEGRADATION_KEY = "degradation"
 
@@ -23,6 +23,12 @@ def channel_first(name: str, img: NdarrayOrTensor) -> torch.Tensor:
     if img.ndim not in (3, 4):
         raise ValueError(f"{name} of shape {tuple(img.shape)} must be (C, H, W) or (C, H, W, D).")
     return convert_to_tensor(img, track_meta=get_track_meta())
+
+
+def floating(image: torch.Tensor) -> torch.Tensor:
+    """The values without metadata; of their floating point type, float32 for integers."""
+    values = convert_to_tensor(image, track_meta=False)
+    return values if values.is_floating_point() else values.float()
 
 
 def like(values: torch.Tensor, image: torch.Tensor) -> torch.Tensor:

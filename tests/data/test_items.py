@@ -127,6 +127,12 @@ def test_nothing_to_train_on() -> None:
         KeyedDataset([])
 
 
+def test_every_item_has_a_key() -> None:
+    volumes = [{**VOLUMES[0], "key": "a/1"}, VOLUMES[1]]
+    assert [item["image"].meta["key"] for item in ItemDataset(volumes, keys=["image"])] == ["a/1"] * 4 + ["b"] * 3
+    assert [item["image"].meta["key"] for item in ItemDataset(volumes, ["image"], spatial_dims=3)] == ["a/1", "b"]
+
+
 def test_neighbours_are_further_channels_of_the_condition_alone() -> None:
     volumes = [{**one, "condition": one["image"] + 100} for one in VOLUMES]
     items = ItemDataset(volumes, neighbours=1)

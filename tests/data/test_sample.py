@@ -8,6 +8,7 @@ import sys
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from monai_cdiff.data import make_datalist, prepare_sample_data, sample, summarize_datalist
 
@@ -81,6 +82,39 @@ class TestSample:
         monkeypatch.delitem(sys.modules, "nilearn")
         sample._find_source()
         assert "nilearn" not in sys.modules
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return prepare_sample_data(tmp_path_factory.mktemp("sample") / "pictures", as_slices=True)
+
+
+@needs_nilearn
+class TestSlices:
+    def test_each_slice_is_a_picture_of_the_template(self, pictures):
+        values = np.asanyarray(nibabel.load(sample._find_source()).dataobj)
+        for split, items in make_datalist(pictures, dimensions=2).items():
+            start, stop = sample.SLABS[split]
+            assert len(items) == stop - start and {item["subject"] for item in items} == {
+                f"mni152-slices-{start}-{stop - 1}"
+            }
+            assert len({item["key"] for item in items}) == len(items)
+            for z in (0, stop - start - 1):
+                picture = Image.open(items[z]["image"])
+                assert items[z]["image"].endswith(f"mni152_t1_{split}_{z:03d}.png") and picture.mode == "L"
+                # rows from front to back, columns from left to right
+                assert np.array_equal(np.asarray(picture)[::-1].T, values[:, :, start + z])
+
+    def test_a_second_call_writes_what_is_damaged_and_nothing_else(self, pictures):
+        damaged, gone, other = (pictures.parent / f"mni152_t1_test_00{n}.png" for n in (1, 2, 3))
+        before, content = state(pictures.parent), {path: path.read_bytes() for path in (damaged, gone, other)}
+        damaged.write_bytes(content[damaged][:300])
+        gone.unlink()
+        other.write_bytes(content[damaged])
+        assert prepare_sample_data(pictures.parent, as_slices=True) == pictures
+        after = state(pictures.parent)
+        assert {path: path.read_bytes() for path in content} == content
+        assert {name for name in after if after[name] != before.get(name)} <= {path.name for path in content}
 
 
 class TestWithoutNilearn:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from monai.data import MetaTensor
 
 from contracts.inferer_contract import images
-from monai_cdiff.engines import ConditionalDiffusionPrepareBatch
+from monai_cdiff.engines import ConditionalDiffusionPrepareBatch, RegressionPrepareBatch
 from monai_cdiff.inferers import ConditionalDiffusionInferer
 from monai_cdiff.networks import Parameterization
 from monai_cdiff.networks.schedulers import DDPMScheduler
@@ -51,6 +52,15 @@ def test_the_share_that_is_dropped_depends_on_the_position_alone() -> None:
     assert abs(float(many["dropped"].float().mean()) - 0.3) < 0.03
     _, _, _, few = prepare(condition_dropout=0.3)(batch(5, first=100), "cpu")
     assert torch.equal(few["dropped"], many["dropped"][100:105])
+
+
+def test_regression_gets_the_condition_and_what_is_to_be_added_to_it() -> None:
+    data = {key: MetaTensor(value) for key, value in batch(2).items()}
+    condition, target = RegressionPrepareBatch(Parameterization("sample", "residual", residual_scale=3.0))(data, "cpu")
+    assert type(condition) is type(target) is torch.Tensor and torch.equal(condition, data["condition"].as_tensor())
+    torch.testing.assert_close(target, 3 * (data["image"] - data["condition"]).as_tensor())
+    condition, target = RegressionPrepareBatch(Parameterization("sample", "image"), "image")(data, "cpu")
+    assert torch.equal(condition, target) and torch.equal(target, data["image"].as_tensor())
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0, 1.5, "often"])

@@ -15,7 +15,7 @@ from monai.utils import TraceKeys, TransformBackends, convert_to_tensor, ensure_
 from monai_cdiff.operators import UPSAMPLE_MODES, downsample, downsample_upsample, high_resolution_size, upsample
 from monai_cdiff.utils import DownsampleDomain, check_number, check_option
 
-from ..images import channel_first, like, with_record
+from ..images import channel_first, floating, like, with_record
 
 __all__ = ["DownsampleUpsample", "FactorChannel", "RandDownsampleUpsample", "UpsampleInPlane"]
 
@@ -145,8 +145,7 @@ class RandDownsampleUpsample(RandomizableTransform):
             self.randomize()
         if self._do_transform:
             return DownsampleUpsample(self._factor, self._domain, self.mode)(image)
-        values = convert_to_tensor(image, track_meta=False)
-        return with_record(values if values.is_floating_point() else values.float(), image, "none")
+        return with_record(floating(image), image, "none")
 
 
 class FactorChannel(Transform):
@@ -183,8 +182,7 @@ class FactorChannel(Transform):
             ValueError: if the image has another number of axes.
         """
         image = channel_first("img", img)
-        values = convert_to_tensor(image, track_meta=False)
-        values = values if values.is_floating_point() else values.float()
+        values = floating(image)
         channel = torch.full_like(values[:1], math.log2(self.factor) - 2)
         return like(torch.cat([values, channel]), image)
 

@@ -86,13 +86,13 @@ class ScaleIntensityPatientwise(InvertibleTransform):
 
         Args:
             reference: the volume whose statistics count, any shape.
-            mask: what is not to count where it is not 0, of a shape that fits.
+            mask: what is not to count where it is not 0, of the shape of the reference or with one channel.
 
         Returns:
             ``(low, high)``, equal only if all values that count are equal.
 
         Raises:
-            ValueError: if no voxel is left to count, or the reference has been scaled.
+            ValueError: if no voxel is left to count, the mask does not fit, or the reference has been scaled.
         """
         _refuse_scaled("reference", reference)
         tensor = convert_to_tensor(reference, track_meta=False)
@@ -102,7 +102,13 @@ class ScaleIntensityPatientwise(InvertibleTransform):
         else:
             counted &= _not_padding(reference, tensor)
         if mask is not None:
-            counted &= convert_to_tensor(mask, track_meta=False).to(tensor.device).expand(tensor.shape) == 0
+            left_out = convert_to_tensor(mask, track_meta=False).to(tensor.device)
+            if left_out.shape[1:] != tensor.shape[1:] or left_out.shape[0] not in (1, tensor.shape[0]):
+                raise ValueError(
+                    f"mask of shape {tuple(left_out.shape)} does not fit a reference of shape {tuple(tensor.shape)}; "
+                    "it must have the same size and one channel, or as many."
+                )
+            counted &= left_out == 0
         values = tensor[counted].detach().double().cpu().numpy()
         if values.size == 0:
             raise ValueError(

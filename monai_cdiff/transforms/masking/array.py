@@ -13,7 +13,7 @@ from monai.transforms import Randomizable, Transform
 from monai.utils import TransformBackends, convert_to_tensor
 
 from monai_cdiff.operators import check_area, check_shapes, draw_mask, fill_masked
-from monai_cdiff.utils import MaskShape, check_integer, check_number, check_option
+from monai_cdiff.utils import MaskShape, check_finite, check_integer, check_number, check_option
 
 from ..images import channel_first, like, random_state, slice_states, with_record
 
@@ -26,9 +26,9 @@ class InpaintMask(Transform):
     Each slice of a volume has a mask of its own, the same that the slice would get alone.
 
     Args:
-        area: lowest and highest share of a slice that is masked, above 0, up to 0.9.
+        area: lowest and highest share of a slice that is masked, above 0, up to 0.9, to the nearest pixel.
         shapes: kinds of shapes, ``"box"`` and ``"stroke"`` (a free-form line); one is chosen for each mask.
-        max_pieces: most boxes, or strokes, in a mask.
+        max_pieces: most boxes, or strokes, that the area is shared among.
         seed: whole number; another one gives other masks.
 
     Raises:
@@ -133,7 +133,8 @@ class AlignMask(Transform):
     """Bring a mask that lies on the image's grid, but was stored along other axes, into the order of the image's.
 
     A mask drawn on a DICOM series and kept as NIfTI has its axes turned over or exchanged, as its affine says. Nothing
-    is resampled. A picture has no place in the world, so only its size counts.
+    is resampled. A picture, like any image of two dimensions, has no place in the world, so only its size counts; it
+    may be the mask of a volume of one slice.
 
     Example:
         >>> image = MetaTensor(torch.zeros(1, 4, 3))
@@ -147,7 +148,7 @@ class AlignMask(Transform):
         """Align one mask.
 
         Args:
-            img: the mask, shape (1, h, w[, d]).
+            img: the mask, shape (1, h, w[, d]), finite.
             image: its image, shape (C, H, W[, D]).
 
         Returns:
@@ -157,11 +158,13 @@ class AlignMask(Transform):
             ValueError: if the two do not lie on one grid, naming both, or the mask covers all of it or holds NaN.
         """
         mask = channel_first("img", img)
-        values = convert_to_tensor(mask, track_meta=False).float()
+        values = check_finite("mask", convert_to_tensor(mask, track_meta=False).float())
         if isinstance(mask, MetaTensor) and isinstance(image, MetaTensor) and mask.ndim == image.ndim == 4:
             values = _turned(values, mask.affine, image.affine)
         elif values.ndim == 4 and image.ndim == 3 and values.shape[3] == 1:
             values = values[..., 0]
+        elif values.ndim == 3 and image.ndim == 4 and image.shape[3] == 1:
+            values = values[..., None]
         if values.shape[0] != 1 or values.shape[1:] != image.shape[1:]:
             raise ValueError(
                 f"mask of {_size(mask)} does not fit the image of {_size(image)}; it must have one channel and the "
@@ -206,7 +209,8 @@ class MaskImage(Transform):
             float32 for integers, with its metadata.
 
         Raises:
-            ValueError: if the mask does not fit the image, covers all of it, or holds NaN.
+            ValueError: if the mask does not fit the image, covers all of it, or holds NaN, or the image holds NaN or
+                infinite values outside it.
         """
         image = channel_first("img", img)
         covered = binary_mask(mask, image).to(image.device)
@@ -237,7 +241,7 @@ class RestoreMeasured(Transform):
             mask: shape (1, H, W[, D]), 0 where the image was measured.
 
         Returns:
-            The image, with its metadata.
+            The image, with its metadata; of its type, or a wider one that can hold the measured values.
 
         Raises:
             ValueError: if the shapes do not fit.
@@ -250,7 +254,8 @@ class RestoreMeasured(Transform):
             )
         covered = binary_mask(mask, image).to(image.device)
         values = convert_to_tensor(image, track_meta=False)
-        return like(torch.where(covered, values, known.to(values.dtype)), image)
+        dtype = _common_dtype(values.dtype, known.dtype)
+        return like(torch.where(covered, values.to(dtype), known.to(dtype)), image)
 
 
 def binary_mask(mask: NdarrayOrTensor, image: torch.Tensor) -> torch.Tensor:
@@ -265,9 +270,16 @@ def binary_mask(mask: NdarrayOrTensor, image: torch.Tensor) -> torch.Tensor:
             f"mask of shape {tuple(plain.shape)} does not fit an image of {tuple(image.shape)}; it must have one "
             "channel and the size of the image."
         )
-    if plain.is_floating_point() and not torch.isfinite(plain).all():
-        raise ValueError("mask holds NaN or infinite values; allowed: 0 (measured) and other numbers (to be filled).")
-    return plain != 0
+    return check_finite("mask", plain) != 0
+
+
+def _common_dtype(one: torch.dtype, other: torch.dtype) -> torch.dtype:
+    """The type that holds the values of both; torch's own choice for int16 beside float16 would round."""
+    dtype = torch.promote_types(one, other)
+    whole = max((t.itemsize for t in (one, other) if not t.is_floating_point), default=0)
+    if dtype.is_floating_point and dtype.itemsize <= whole:
+        return torch.float32 if whole == 2 else torch.float64
+    return dtype
 
 
 def _size(image: torch.Tensor) -> str:
@@ -277,20 +289,26 @@ def _size(image: torch.Tensor) -> str:
 def _turned(mask: torch.Tensor, affine: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """The mask with its axes exchanged and turned over, so that its affine becomes the wanted one."""
     own, other = (np.asarray(convert_to_tensor(a, track_meta=False).cpu(), dtype=np.float64) for a in (affine, wanted))
+    for name, matrix in (("mask", own), ("image", other)):
+        if not np.isfinite(matrix).all() or np.linalg.matrix_rank(matrix[:3, :3]) < 3:
+            raise ValueError(f"the affine of the {name}, {matrix.tolist()}, is no invertible matrix.")
     steps = np.linalg.solve(other[:3, :3], own[:3, :3])  # a step along an axis of the mask, in voxels of the image
     axes = np.abs(steps).argmax(axis=0)
-    if sorted(axes) != [0, 1, 2]:
+    if sorted(axes.tolist()) != [0, 1, 2]:
         raise ValueError("mask and image do not lie on one grid: an axis of the mask lies between two of the image.")
     signs = np.sign(steps[axes, range(3)])
+    sizes = mask.shape[1:]
     mask = mask.permute(0, *(int(np.flatnonzero(axes == axis)[0]) + 1 for axis in range(3)))
     turned = [axis for axis in range(3) if signs[np.flatnonzero(axes == axis)[0]] < 0]
     size = np.array(mask.shape[1:])
     corner = np.where(np.isin(range(3), turned), size - 1, 0)  # of the image, where the mask's first voxel should be
     place = np.linalg.solve(other, own[:, 3])[:3]
-    drift = np.abs(steps - np.round(steps)).max(axis=1) * size + np.abs(place - corner)
+    ideal = np.zeros((3, 3))
+    ideal[axes, range(3)] = signs
+    drift = np.abs(steps - ideal) @ (np.array(sizes) - 1) + np.abs(place - corner)
     if drift.max() > 0.1:
         raise ValueError(
             f"mask and image do not lie on one grid: their voxels are up to {drift.max():.3g} apart; the first voxel "
-            f"of the mask is at {np.round(place, 2).tolist()} of the image. Resample the mask onto the image."
+            f"of the mask is at {(np.round(place, 2) + 0.0).tolist()} of the image. Resample the mask onto the image."
         )
     return mask.flip([axis + 1 for axis in turned])

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from monai.config import NdarrayOrTensor
 from monai.transforms import RandomizableTransform, Transform
-from monai.utils import TransformBackends, convert_to_tensor
+from monai.utils import TransformBackends
 
 from monai_cdiff.operators import gaussian_salt_pepper
-from monai_cdiff.utils import check_flag, check_integer, check_number
+from monai_cdiff.utils import check_finite, check_flag, check_integer, check_number
 
-from ..images import channel_first, random_state, slice_states, with_record
+from ..images import channel_first, floating, random_state, slice_states, with_record
 
 __all__ = ["GaussianSaltPepperNoise", "RandGaussianSaltPepperNoise"]
 
@@ -21,7 +21,8 @@ __all__ = ["GaussianSaltPepperNoise", "RandGaussianSaltPepperNoise"]
 class GaussianSaltPepperNoise(Transform):
     """The same noise for the same key, on any machine and with any number of workers: for test images.
 
-    Each slice of a volume has noise of its own, the same that the slice would get alone.
+    Each slice of a volume has noise of its own, the same that the slice would get alone, but for its strength: without
+    ``value_range`` this follows from the range of values of the whole volume.
 
     Args:
         std: standard deviation of the Gaussian noise, as a part of the range of values; at least 0.
@@ -66,12 +67,11 @@ class GaussianSaltPepperNoise(Transform):
             The noisy image, same shape; of its floating point type, float32 for integers.
 
         Raises:
-            ValueError: if the image has another number of axes.
+            ValueError: if the image has another number of axes, or holds NaN or infinite values.
         """
         image = channel_first("img", img)
         states = slice_states(self.seed, "noise", image, key)
-        values = convert_to_tensor(image, track_meta=False)
-        values = values if values.is_floating_point() else values.float()
+        values = check_finite("img", floating(image))
         limits = self.value_range or (float(values.min()), float(values.max()))
         slices = values.unbind(3) if values.ndim == 4 else [values]
         noisy = [
@@ -134,13 +134,12 @@ class RandGaussianSaltPepperNoise(RandomizableTransform):
             The noisy image, same shape; of its floating point type, float32 for integers.
 
         Raises:
-            ValueError: if the image has another number of axes.
+            ValueError: if the image has another number of axes, or holds NaN or infinite values.
         """
         image = channel_first("img", img)
         if randomize:
             self.randomize()
-        values = convert_to_tensor(image, track_meta=False)
-        values = values if values.is_floating_point() else values.float()
+        values = check_finite("img", floating(image))
         if not self._do_transform:
             return with_record(values, image, "none")
         std, amount, seed = self._drawn

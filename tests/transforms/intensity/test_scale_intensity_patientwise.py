@@ -188,6 +188,44 @@ class TestScaleIntensityPatientwise(InvertibleContract):
         assert restored.applied_operations == []
 
 
+class TestMask:
+    @pytest.mark.parametrize("mask_value", [1, 255, -1, 0.5])
+    def test_what_is_masked_does_not_count(self, mask_value: float) -> None:
+        image, mask = make_image(3), torch.zeros(1, 24, 18, 5)
+        mask[0, 5:15, 3:9] = mask_value
+        known = image.as_tensor()[:, mask[0] == 0].double().numpy()
+        expected = tuple(np.percentile(known, (2.0, 98.0)))
+        scaler = ScaleIntensityPatientwise(2.0, 98.0)
+        assert scaler.intensity_range(image, mask) == pytest.approx(expected)
+        assert scaler.intensity_range(image, mask) != scaler.intensity_range(image)
+        assert scaler.intensity_range(image, mask.expand(2, 24, 18, 5).numpy()) == pytest.approx(expected)
+        broken = image.as_tensor().masked_fill(mask != 0, math.nan)
+        assert scaler.intensity_range(broken, mask) == pytest.approx(expected)
+
+    @pytest.mark.parametrize("ref_key", [None, "condition"])
+    def test_dictionary(self, ref_key: str | None) -> None:
+        mask = torch.zeros(1, 24, 18, 5)
+        mask[0, 5:15, 3:9] = 1
+        data = {"image": make_image(3), "condition": make_image(3, 1), "hole": mask}
+        found = ScaleIntensityPatientwised(("image", "condition"), ref_key, mask_key="hole")(data)
+        scaler = ScaleIntensityPatientwise()
+        for key in ("image", "condition"):
+            expected = scaler.scale(data[key], scaler.intensity_range(data[ref_key or key], mask))
+            assert_equal(found[key].as_tensor(), expected.as_tensor())
+            restored = ScaleIntensityPatientwised(key).inverse(found)[key]
+            assert_equal(restored.as_tensor(), data[key].as_tensor(), rtol=0, atol=1e-4)
+        assert found["hole"] is mask
+
+    def test_errors(self) -> None:
+        with pytest.raises(KeyError, match=r"mask_key='hole' is not in the data, which has \['image'\]"):
+            ScaleIntensityPatientwised("image", mask_key="hole")({"image": make_image(2)})
+        with pytest.raises(ValueError, match="no finite voxel other than .* outside the mask; there is nothing"):
+            ScaleIntensityPatientwise().intensity_range(make_image(2), torch.ones(1, 24, 18))
+        for shape in [(1, 18, 24), (3, 24, 18), (1, 1, 18), (1, 24, 18, 1), (24, 18)]:
+            with pytest.raises(ValueError, match=r"mask of shape .* does not fit a reference of shape \(2, 24, 18\)"):
+                ScaleIntensityPatientwise().intensity_range(make_image(2), torch.zeros(shape))
+
+
 class TestUnscaleIntensityPatientwise(TransformContract):
     array_class = UnscaleIntensityPatientwise
     dictionary_class = UnscaleIntensityPatientwised

@@ -7,13 +7,23 @@ from .derivation import Derivation
 from .dicom_derived import check_writable, write_derived
 from .dicom_reader import DicomSeriesReader
 from .dicom_record import DicomError, DicomFileError, DicomGeometryError, DicomSelectionError, SourceRecord
-from .dicom_series import SeriesInfo, read_series, scan_series, select_series, series_problems, source_record
+from .dicom_series import (
+    SeriesInfo,
+    list_files,
+    matching_series,
+    read_series,
+    scan_series,
+    select_series,
+    series_problems,
+    source_record,
+)
 from .dicom_writer import DicomSeriesWriter
 from .inputs import list_inputs, output_name, output_stem
 from .items import ItemDataset, spacing_range
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
 from .nifti_reader import NiftiReader, check_nifti
 from .nifti_writer import NiftiWriter
+from .patient_folders import image_dimensions, is_nifti, subject_of
 from .sample import prepare_sample_data
 
 __all__ = [
@@ -35,8 +45,12 @@ __all__ = [
     "check_unseen",
     "check_writable",
     "ignore_interrupt",
+    "image_dimensions",
+    "is_nifti",
+    "list_files",
     "list_inputs",
     "make_datalist",
+    "matching_series",
     "output_name",
     "output_stem",
     "prepare_sample_data",
@@ -46,6 +60,7 @@ __all__ = [
     "series_problems",
     "source_record",
     "spacing_range",
+    "subject_of",
     "summarize_datalist",
     "write_datalist",
     "write_derived",

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .splits import SPLITS, Findings, Found, Skipped, assign, checksum, named_splits, unrepeated
+from .volumes import FLAT, VOLUMES, convert, image_fault
 
-__all__ = ["DataSet", "image_fault", "make_parser", "run", "walk"]
+__all__ = ["DataSet", "make_parser", "run", "walk"]
 
 Lists: TypeAlias = "dict[str, list[Found]]"
 
@@ -63,15 +64,12 @@ def make_parser(data_set: DataSet, help_text: str, several: bool = True) -> argp
         epilog="The exit code is 0 when the list is written, or was there already; 2 for wrong input.",
     )
     parser.add_argument("roots", metavar="ROOT", nargs="+" if several else 1, help="folder of the data set")
-    parser.add_argument("out", metavar="OUT.json", help="datalist to write; its folder is made. Beside it: *.report.json")
+    parser.add_argument("out", metavar="OUT.json", help="datalist to write; OUT.report.json comes beside it")
     split = parser.add_argument_group("who goes where (always whole patients)")
-    split.add_argument("--validation", type=float, default=0.15, metavar="SHARE", help="of patients; default %(default)s")
-    named = split.add_argument
-    named("--validation-subjects", nargs="+", metavar="NAME", help="exactly these: PatientIDs or keys of the list")
-    if not data_set.official_test:
-        split.add_argument("--test", type=float, default=0.15, metavar="SHARE", help="of patients; default %(default)s")
-        named("--test-subjects", nargs="+", metavar="NAME", help="exactly these: PatientIDs or keys of the list")
-    named("--split-file", metavar="JSON", help="lists of names, or another datalist whose patients go where they are there")
+    for name in ("validation",) if data_set.official_test else ("validation", "test"):
+        split.add_argument(f"--{name}", type=float, default=0.15, metavar="SHARE", help="default %(default)s")
+        split.add_argument(f"--{name}-subjects", nargs="+", metavar="NAME", help="PatientIDs, or subjects of the list")
+    split.add_argument("--split-file", metavar="JSON", help="lists of names; or another datalist, to split as it does")
     split.add_argument("--seed", type=int, default=0, help="decides who is drawn; default %(default)s")
     split.add_argument("--allow-empty", action="store_true", help="write the list although a split is empty")
     parser.add_argument("--skip-unreadable", action="store_true", help="leave out damaged files instead of stopping")
@@ -118,38 +116,22 @@ def walk(roots: Sequence[Path]) -> list[tuple[Path, list[str]]]:
     return [(root, list_files(root)) for root in roots]
 
 
-def image_fault(file: str) -> str:
-    """Why a NIfTI, PNG or JPEG file cannot be read as an image; "" if it can."""
-    from monai_cdiff.data import image_dimensions, is_nifti
-
-    try:
-        if is_nifti(file):
-            import nibabel
-            import numpy as np
-
-            image_dimensions(file)
-            np.asanyarray(nibabel.load(file).dataobj)  # type: ignore[attr-defined]
-            return ""
-        from PIL import Image
-
-        with Image.open(file) as image:
-            image.load()
-    except Exception as error:  # the readers raise many kinds on damaged files
-        return f"cannot be read: {' '.join(str(error).split())}"
-    return ""
-
-
 def _prepare(args: argparse.Namespace, find: Callable[..., Findings], data_set: DataSet) -> None:
     out = _check(args)
     roots = _roots(args.roots)
     fractions = {split: getattr(args, split) for split in ("validation", "test") if hasattr(args, split)}
     named = named_splits(args.validation_subjects, getattr(args, "test_subjects", None), args.split_file)
     findings = find(args, roots)
+    findings.found = list({image.files: image for image in findings.found}.values())
     if not findings.found:
-        raise ValueError("\n".join([f"{', '.join(map(str, roots))}: no matching image.", *_skipped_lines(findings.skipped)]))
+        listed = "\n".join(_skipped_lines(findings.skipped))
+        raise ValueError(f"{', '.join(map(str, roots))}: no matching image.\n{listed}")
     _check_readable(findings, args.skip_unreadable)
     _check_dimensions(findings.found)
-    split_of = assign(findings.found, named, fractions, args.seed)
+    split_of = assign(findings.found, named, fractions, args.seed, strict=args.split_file is None)
+    for image in findings.found:
+        if image.original is not None and not args.dry_run:
+            convert(image.original, image.files[0], args.overwrite)
     lists, checksums = _lists(findings, split_of)
     _check_filled(lists, args.allow_empty)
     keys = {split: sorted(s for s in split_of if split_of[s] == split) for split in named}
@@ -190,32 +172,31 @@ def _roots(given: Sequence[str]) -> list[Path]:
 
 
 def _check_readable(findings: Findings, skip: bool) -> None:
-    """Look into the flat images and NIfTI files; whoever finds DICOM series reads them himself."""
-    from monai_cdiff.data import is_nifti
-
-    flat = [image for image in findings.found if len(image.files) == 1 and image.original is None]
-    flat = [i for i in flat if is_nifti(i.files[0]) or i.files[0].lower().endswith((".png", ".jpg", ".jpeg"))]
+    """Read what is no DICOM to its end; DICOM series were read when they were found."""
+    files = {image.files: image.original or image.files[0] for image in findings.found}
+    files = {key: file for key, file in files.items() if file.lower().endswith((*FLAT, *VOLUMES))}
     with ThreadPoolExecutor(_THREADS) as pool:
-        faults = dict(zip((image.files for image in flat), pool.map(image_fault, (image.files[0] for image in flat))))
-    bad = {files: fault for files, fault in faults.items() if fault}
+        faults = dict(zip(files, pool.map(image_fault, files.values())))
+    bad = {key: fault for key, fault in faults.items() if fault}
     if bad and not skip:
-        files, fault = next(iter(bad.items()))
+        key, fault = next(iter(bad.items()))
         more = f" {len(bad)} files are like that." if len(bad) > 1 else ""
-        raise ValueError(f"{files[0]}: {fault}.{more} --skip-unreadable leaves them out.")
-    findings.skipped += [Skipped(files[0], fault) for files, fault in bad.items()]
+        raise ValueError(f"{files[key]}: {fault}{more} --skip-unreadable leaves out what cannot be read.")
+    findings.skipped += [Skipped(files[key], fault) for key, fault in bad.items()]
     findings.found = [image for image in findings.found if image.files not in bad]
 
 
 def _check_dimensions(found: Sequence[Found]) -> None:
     example = {image.dimensions: image.files[0] for image in found}
     if len(example) > 1:
-        raise ValueError(f"images of two and of three dimensions are mixed: {example[2]} and {example[3]}; keep one kind.")
+        raise ValueError(f"images of two and three dimensions are mixed: {example[2]} and {example[3]}; keep one kind.")
 
 
 def _lists(findings: Findings, split_of: dict[str, str]) -> tuple[Lists, dict[tuple[str, ...], str]]:
     """The images of each split, in the order of the list, and the checksum of each."""
     outside = [image for image in findings.found if image.subject not in split_of]
-    findings.skipped += [Skipped(i.files[0], "its subject is not in the training list of --split-file", i.what) for i in outside]
+    reason = "its subject is in none of the lists of --split-file"
+    findings.skipped += [Skipped(image.files[0], reason, image.what) for image in outside]
     images = [image for image in findings.found if image.subject in split_of]
     with ThreadPoolExecutor(_THREADS) as pool:
         checksums = dict(zip((image.files for image in images), pool.map(checksum, images)))
@@ -271,11 +252,11 @@ def _content(lists: Lists, checksums: dict[tuple[str, ...], str], out: Path) -> 
 
 def _report(head: dict[str, Any], findings: Findings, lists: Lists) -> dict[str, Any]:
     taken = [
-        {"image": image.files[0], "files": len(image.files), "subject": image.subject, "split": split, "what": image.what}
+        {"path": i.files[0], "files": len(i.files), "subject": i.subject, "split": split, "what": i.what}
         for split, images in lists.items()
-        for image in images
+        for i in images
     ]
-    skipped = sorted((dataclasses.asdict(skip) for skip in findings.skipped), key=lambda skip: (skip["path"], skip["what"]))
+    skipped = [dataclasses.asdict(skip) for skip in _ordered(findings.skipped)]
     counts = {split: _counts(images) for split, images in lists.items()}
     return {"command": head["command"], "notes": findings.notes, "splits": counts, "taken": taken, "skipped": skipped}
 
@@ -296,14 +277,20 @@ def _printed(findings: Findings, lists: Lists) -> list[str]:
         lines.append(line + (f" ({', '.join(f'{n} {c}' for c, n in classes.items())})" if classes else ""))
     taken = [(split, image) for split, images in lists.items() for image in images]
     if len(taken) <= _SHOWN:
-        lines += [f"  {split}: {image.subject}, {image.what}: {image.files[0]}" for split, image in taken]
+        for split, image in taken:
+            zones = ", with zones" if "zones" in image.extra else ""
+            lines.append(f"  {split}: {image.subject}, {image.what}{zones}: {image.files[0]}")
     return [*lines, *_skipped_lines(findings.skipped), *findings.notes]
+
+
+def _ordered(skipped: Sequence[Skipped]) -> list[Skipped]:
+    return sorted(skipped, key=lambda skip: (skip.path, skip.what, skip.reason))
 
 
 def _skipped_lines(skipped: Sequence[Skipped]) -> list[str]:
     """Each reason, how often it holds, and the first for which it does."""
     reasons: dict[str, list[Skipped]] = {}
-    for skip in sorted(skipped, key=lambda skip: (skip.path, skip.what)):
+    for skip in _ordered(skipped):
         reasons.setdefault(skip.reason, []).append(skip)
     lines = [f"skipped: {len(skipped)}"]
     for reason, some in list(reasons.items())[:_SHOWN]:

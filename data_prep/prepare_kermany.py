@@ -69,7 +69,7 @@ def find(args: argparse.Namespace, roots: list[Path]) -> Findings:
     ((root, files),) = walk(roots)
     absent = [name for name in ("train", "test") if not (root / name).is_dir()]
     if absent:
-        raise ValueError(f"ROOT={str(root)!r} has no folder {' and no folder '.join(absent)}; give the one that holds both.")
+        raise ValueError(f"ROOT={str(root)!r} has no folder {' and no '.join(absent)}; give the one that holds both.")
     for file in files:
         image = _image(file, root, args.patients)
         (findings.skipped if isinstance(image, Skipped) else findings.found).append(image)  # type: ignore[arg-type]
@@ -81,8 +81,9 @@ def find(args: argparse.Namespace, roots: list[Path]) -> Findings:
     count = sum(image.split is not None for image in findings.found)
     if count != OFFICIAL_TEST_IMAGES:
         findings.notes.append(f"note: the test has {count} images; the official one has {OFFICIAL_TEST_IMAGES}")
-    patients = {image.subject for image in shared}
-    findings.notes.append(f"note: {len(shared)} images of {len(patients)} patients in train share their number with the test")
+    numbers = len({image.subject for image in shared})
+    if shared:
+        findings.notes.append(f"note: {numbers} patient numbers of the test are in train too, with {len(shared)} images")
     return findings
 
 

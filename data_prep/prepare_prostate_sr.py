@@ -14,8 +14,9 @@ if not __package__:  # started as a file
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from data_prep.command import DataSet, make_parser, run, walk  # noqa: E402
-from data_prep.series import MrHeader, Rule, add_series_options, find_series  # noqa: E402
+from data_prep.series import MrHeader, Rule, add_series_options, anatomy_faults, find_series, finest_mm  # noqa: E402
 from data_prep.splits import Findings, Found, Skipped  # noqa: E402
+from data_prep.volumes import image_size, matches_plane  # noqa: E402
 
 if TYPE_CHECKING:
     from monai_cdiff.data import SeriesInfo
@@ -25,7 +26,7 @@ __all__ = ["main"]
 DATA_SET = DataSet(
     script="prepare_prostate_sr",
     name="axial T2w prostate MRI",
-    description="Axial T2-weighted turbo spin echo of the prostate, from Prostate-3T, PROSTATEx, Prostate158 or PI-CAI",
+    description="Axial T2w turbo spin echo of the prostate: Prostate-3T, PROSTATEx, Prostate158, PI-CAI, or like them",
     licence="that of each data set: Prostate-3T and PROSTATEx CC BY 3.0, Prostate158 CC BY 4.0, PI-CAI CC BY-NC 4.0",
 )
 
@@ -38,14 +39,11 @@ HELP = """Write a datalist of the axial T2w series of prostate MRI. In the folde
   Prostate158: ID/t2.nii.gz, with the zones of ID/t2_anatomy_reader1.nii.gz
   PI-CAI: PATIENT/PATIENT_STUDY_t2w.mha, converted to NIfTI by --convert; zones from --labels
 
-Segmentations on the grid of a series, in or beside its folder, or a DICOM SEG that refers to it, are noted as "zones"."""
+Segmentations on the grid of a series, in or beside its folder, and a DICOM SEG that refers to it become "zones"."""
 
 MIN_ECHO_TIME_MS = 60.0
 MIN_REPETITION_TIME_MS = 1500.0
 
-NO_ANATOMY = re.compile(
-    r"diff|dwi|adc|b_?val|ep2d|trace|(?<![a-z])loc(?![a-z])|locali[sz]er|scout|survey|perf|dyn|(?<![a-z])sub(?![a-z])"
-)
 _PROSTATE158 = "t2.nii.gz"
 _PROSTATE158_ZONES = ("t2_anatomy_reader1.nii.gz", "t2_anatomy_reader2.nii.gz")
 _PICAI = re.compile(r"(?P<patient>\d+)_(?P<study>\d+)_t2w\.(mha|nii\.gz)")
@@ -66,10 +64,12 @@ def find(args: argparse.Namespace, roots: list[Path]) -> Findings:
     Raises:
         ValueError: if there are MHA files and no ``--convert``.
     """
-    findings = find_series(roots, Rule(_faults, None if args.all_series else _rank, args.min_slices), args.skip_unreadable)
-    named = {file: image for root, files in walk(roots) for file in files if (image := _by_name(file, args))}
+    trees = [files for _, files in walk(roots)]
+    named = {file: image for files in trees for file in files if (image := _by_name(file, args))}
     zones = {path for image in named.values() if isinstance(image, Found) for path in image.extra.values()}
-    findings.skipped = [skip for skip in findings.skipped if skip.path not in named and skip.path not in zones]
+    rest = [[file for file in files if file not in named and file not in zones] for files in trees]
+    rule = Rule(_faults, None if args.all_series else _rank, args.min_slices)
+    findings = find_series(rest, rule, args.skip_unreadable)
     for image in named.values():
         (findings.skipped if isinstance(image, Skipped) else findings.found).append(image)  # type: ignore[arg-type]
     return findings
@@ -77,14 +77,9 @@ def find(args: argparse.Namespace, roots: list[Path]) -> Findings:
 
 def _faults(info: SeriesInfo, header: MrHeader | None) -> list[str]:
     """The reasons against an MR series."""
-    description = info.description.lower()
-    faults = [] if info.plane == "axial" else [f"plane {info.plane or 'unknown'}, not axial"]
     if header is None:
-        return faults
-    if header.planar or NO_ANATOMY.search(description) or {"DIFFUSION", "ADC", "LOCALIZER"} & set(header.image_type):
-        faults.append("diffusion, ADC, dynamic or localizer")
-    if header.image_type[:1] == ("DERIVED",):
-        faults.append("derived from other images")
+        return []
+    faults = anatomy_faults(info, header)
     if header.echo == "gradient":
         faults.append("gradient echo, not spin echo")
     for name, value, low in [
@@ -93,14 +88,13 @@ def _faults(info: SeriesInfo, header: MrHeader | None) -> list[str]:
     ]:
         if value is not None and value < low:
             faults.append(f"{name} {value:g} ms, below {low:g} ms")
-    if header.echo_time_ms is None and "t2" not in description:
+    if header.echo_time_ms is None and "t2" not in info.description.lower():
         faults.append("neither an echo time nor a description with t2")
     return faults
 
 
 def _rank(info: SeriesInfo, header: MrHeader | None) -> tuple[float, ...]:
-    finest = min(info.spacing_mm[:2]) if info.spacing_mm else float("inf")
-    return (round(finest, 3), -info.shape[2], -(info.number or 0))
+    return (finest_mm(info), -info.shape[2], -(info.number or 0))
 
 
 def _by_name(file: str, args: argparse.Namespace) -> Found | Skipped | None:
@@ -120,42 +114,21 @@ def _by_name(file: str, args: argparse.Namespace) -> Found | Skipped | None:
 
 
 def _volume(file: str, subject: str, zones: list[str], original: str | None = None) -> Found | Skipped:
-    import SimpleITK
-
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(original or file)
     what = os.path.basename(original or file)
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        # left to the common check of NIfTI files, which stops or skips as the user says
-        return Found((file,), subject, what, 3)
-    if reader.GetDimension() != 3 or 1 in reader.GetSize():
-        return Skipped(original or file, f"size {reader.GetSize()}, no volume", what)
-    normal = reader.GetDirection()[2::3]
-    if abs(normal[2]) < max(abs(normal[0]), abs(normal[1])):
+    size = image_size(original or file)
+    if size is not None and (len(size) != 3 or 1 in size):
+        return Skipped(original or file, f"size {size}, no volume", what)
+    if size is not None and not matches_plane(original or file, "axial"):
         return Skipped(original or file, "the slices are not axial", what)
+    # what cannot be read is left to the check of all files, which stops there, or skips it, as the user says
     return Found((file,), subject, what, 3, {"zones": zones[0]} if zones else {}, ("zones",), original=original)
 
 
 def _converted(path: Path, args: argparse.Namespace) -> str:
-    """The NIfTI file of an MHA file, written if it is not there."""
+    """Where the NIfTI file of an MHA file goes."""
     if args.convert is None:
         raise ValueError(f"{path}: MHA is not read by the bundles; --convert DIR converts such files to NIfTI there.")
-    target = Path(os.path.abspath(os.path.expanduser(args.convert)), f"{path.stem}.nii.gz")
-    if args.dry_run or target.is_file():
-        return str(target)
-    import SimpleITK
-
-    from monai_cdiff.utils import replacing
-
-    try:
-        image = SimpleITK.ReadImage(str(path))
-    except RuntimeError as error:
-        raise ValueError(f"{path}: cannot be read: {' '.join(str(error).split())[-120:]}") from error
-    with replacing(target) as temporary:
-        SimpleITK.WriteImage(image, str(temporary))
-    return str(target)
+    return os.path.join(os.path.abspath(os.path.expanduser(args.convert)), f"{path.stem}.nii.gz")
 
 
 if __name__ == "__main__":

@@ -5,27 +5,26 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .command import walk
 from .splits import Findings, Found, Skipped
+from .volumes import VOLUMES, matches_grid
 
 if TYPE_CHECKING:
     from monai_cdiff.data import SeriesInfo, SourceRecord
 
-__all__ = ["MrHeader", "Rule", "add_series_options", "find_series", "matches_grid", "patient_key", "scan"]
-
-# DICOM files have any name, or none of these.
-VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
+__all__ = ["MrHeader", "Rule", "add_series_options", "anatomy_faults", "find_series", "finest_mm", "patient_key"]
 
 _TAGS = (
     "ImageType ScanningSequence SequenceVariant SequenceName PulseSequenceName EchoPulseSequence EchoTime "
     "EffectiveEchoTime RepetitionTime FlipAngle ContrastBolusAgent SharedFunctionalGroupsSequence "
     "PerFrameFunctionalGroupsSequence"
 ).split()
-_SAME_PLACE_MM = 0.1
+_NO_ANATOMY = re.compile(
+    r"diff|dwi|adc|b_?val|ep2d|trace|(?<![a-z])loc(?![a-z])|locali[sz]er|scout|survey|perf|dyn|(?<![a-z])sub(?![a-z])"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,17 +104,23 @@ Candidate: TypeAlias = "tuple[SeriesInfo, MrHeader | None]"
 
 def add_series_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of scripts that look for one kind of MR series."""
-    parser.add_argument("--min-slices", type=int, default=8, help="fewer are taken for a localizer; default %(default)s")
+    parser.add_argument("--min-slices", type=int, default=8, help="fewer are no volume to use; default %(default)s")
     parser.add_argument("--all-series", action="store_true", help="take all series of a study that match, not the best")
 
 
-def find_series(roots: Sequence[Path], rule: Rule, skip_unreadable: bool) -> Findings:
-    """The DICOM series below some folders that a rule wants, one of each study, each read to the end.
+def find_series(
+    trees: Sequence[Sequence[str]],
+    rule: Rule,
+    skip_unreadable: bool,
+    fallback: Callable[[str], str | None] = lambda file: None,
+) -> Findings:
+    """The DICOM series that a rule wants, one of each study, each read to the end.
 
     Args:
-        roots: the folders.
+        trees: the files of each folder to look through; a series in two of them counts in the first.
         rule: what is wanted.
         skip_unreadable: pass over damaged files instead of raising.
+        fallback: the subject of a file whose header has no PatientID; None if there is none.
 
     Returns:
         What was found, with segmentations on the same grid as ``zones``, and what was skipped and why.
@@ -127,27 +132,47 @@ def find_series(roots: Sequence[Path], rule: Rule, skip_unreadable: bool) -> Fin
     studies: dict[tuple[str, str], list[Candidate]] = {}
     others: list[str] = []
     seen: dict[str, SeriesInfo] = {}
-    for _, files in walk(roots):
+    for files in trees:
         found, rest = scan([file for file in files if not file.lower().endswith(VOLUMES)], findings, skip_unreadable)
         others += [*rest, *(file for file in files if file.lower().endswith(VOLUMES))]
         for info in found:
             header = MrHeader.read(info.files[0]) if info.modality == "MR" and rule.mr else None
+            subject = patient_key(info.patient_id) or fallback(info.files[0])
             faults = _faults(info, header, rule, seen)
+            faults += [] if subject else ["the header has no PatientID, so nothing tells whose image it is"]
             if faults:
                 findings.skipped.append(Skipped(_folder(info), "; ".join(faults), _words(info)))
             else:
-                studies.setdefault((patient_key(info.patient_id), info.study_uid), []).append((info, header))
-    chosen = [info for study in studies.values() for info in _best(study, rule, findings)]
+                studies.setdefault((str(subject), info.study_uid), []).append((info, header))
     masks = _Masks(others)
-    for info in chosen:
-        _add(info, findings, masks, skip_unreadable)
-    findings.skipped += [Skipped(file, "no DICOM image") for file in masks.unused if not file.lower().endswith(VOLUMES)]
-    findings.skipped += [
-        Skipped(file, "no DICOM image, and no segmentation on the grid of a series that is taken")
-        for file in masks.unused
-        if file.lower().endswith(VOLUMES)
-    ]
+    for (subject, _), study in studies.items():
+        for info in _best(study, rule, findings):
+            _add(info, subject, findings, masks, skip_unreadable)
+    reason = "no DICOM image, and no segmentation of a series that is taken"
+    findings.skipped += [Skipped(file, reason) for file in masks.unused]
     return findings
+
+
+def anatomy_faults(info: SeriesInfo, header: MrHeader, derived: tuple[str, ...] = ()) -> list[str]:
+    """The reasons why an MR series is no axial image of the anatomy.
+
+    Args:
+        info: the series.
+        header: of its first file.
+        derived: values of ImageType with which a derived image counts as an original one.
+    """
+    faults = [] if info.plane == "axial" else [f"plane {info.plane or 'unknown'}, not axial"]
+    kinds = {"DIFFUSION", "ADC", "LOCALIZER"} & set(header.image_type)
+    if header.planar or kinds or _NO_ANATOMY.search(info.description.lower()):
+        faults.append("diffusion, ADC, dynamic or localizer")
+    if header.image_type[:1] == ("DERIVED",) and not set(derived) & set(header.image_type):
+        faults.append("derived from other images")
+    return faults
+
+
+def finest_mm(info: SeriesInfo) -> float:
+    """The smaller in-plane spacing."""
+    return float("inf") if info.spacing_mm is None else round(min(info.spacing_mm[:2]), 3)
 
 
 def scan(files: Sequence[str], findings: Findings, skip_unreadable: bool) -> tuple[list[SeriesInfo], list[str]]:
@@ -180,22 +205,6 @@ def patient_key(patient_id: str) -> str:
     return subject_of(SeriesInfo("", patient_id, "", "", "", None, None, (0, 0, 0), None, ()))
 
 
-def matches_grid(file: str, shape: Sequence[int], corners: Iterable[Sequence[float]]) -> bool:
-    """Whether a NIfTI, MetaImage or NRRD file has this size, and its first voxel at one of these places (LPS, mm)."""
-    import SimpleITK
-
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(file)
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        return False
-    if tuple(reader.GetSize()) != tuple(shape):
-        return False
-    origin = reader.GetOrigin()
-    return any(max(abs(a - b) for a, b in zip(origin, corner)) <= _SAME_PLACE_MM for corner in corners)
-
-
 class _Masks:
     """Files that may hold the segmentation of a series, and those that are not used as one."""
 
@@ -204,12 +213,13 @@ class _Masks:
         self._references = {file: uids for file in files if (uids := _referenced(file))}
 
     def take(self, info: SeriesInfo, record: SourceRecord) -> str | None:
-        """The segmentation of a series: a DICOM SEG that refers to it, or a volume on its grid in or beside its folder."""
+        """A segmentation: a DICOM SEG that refers to it, or a volume on its grid in or beside its folder."""
         near = {os.path.dirname(info.files[0]), os.path.dirname(os.path.dirname(info.files[0]))}
         corners = record.positions[:: max(1, len(record.positions) - 1)]
         for file in self.unused:
-            volume = file.lower().endswith(VOLUMES) and os.path.dirname(file) in near
-            if info.series_uid in self._references.get(file, ()) or (volume and matches_grid(file, record.shape, corners)):
+            refers = info.series_uid in self._references.get(file, ())
+            beside = file.lower().endswith(VOLUMES) and os.path.dirname(file) in near
+            if refers or (beside and matches_grid(file, record.shape, corners)):
                 self.unused.remove(file)
                 return file
         return None
@@ -236,7 +246,6 @@ def _faults(info: SeriesInfo, header: MrHeader | None, rule: Rule, seen: dict[st
     if twin is not info:
         return [f"the series is also in {_folder(twin)}, which is taken instead"]
     faults = [] if info.modality == "MR" or not rule.mr else [f"modality {info.modality or 'not given'}, not MR"]
-    faults += [] if info.patient_id else ["the header has no PatientID, so nothing tells whose image it is"]
     if info.shape[2] < rule.min_slices:
         faults.append(f"{info.shape[2]} slice(s), fewer than --min-slices {rule.min_slices}")
     faults += rule.faults(info, header) if header is not None or not rule.mr else []
@@ -253,20 +262,23 @@ def _best(study: Sequence[Candidate], rule: Rule, findings: Findings) -> list[Se
     return [first[0]]
 
 
-def _add(info: SeriesInfo, findings: Findings, masks: _Masks, skip_unreadable: bool) -> None:
+def _add(info: SeriesInfo, subject: str, findings: Findings, masks: _Masks, skip_unreadable: bool) -> None:
     from monai_cdiff.data import DicomError, read_series
 
+    # projection images have no place in space, and each is an image of its own
+    sources: list[Any] = [[file] for file in info.files] if info.plane is None else [info]
     try:
-        record = read_series(info)[2]
+        records = [read_series(source)[2] for source in sources]
     except DicomError as error:
         if not skip_unreadable:
             raise type(error)(f"{error} --skip-unreadable leaves out its series.") from error
         findings.skipped.append(Skipped(_folder(info), f"cannot be read: {error}", _words(info)))
         return
-    files = tuple(sorted(set(record.files)))
-    zones = masks.take(info, record)
-    extra = {} if zones is None else {"zones": zones}
-    findings.found.append(Found(files, patient_key(info.patient_id), _words(info), 3, extra, ("zones",)))
+    for record in records:
+        zones = masks.take(info, record) if record.positions else None
+        extra = {} if zones is None else {"zones": zones}
+        files, dimensions = tuple(sorted(set(record.files))), 3 if record.positions else 2
+        findings.found.append(Found(files, subject, _words(info), dimensions, extra, ("zones",)))
 
 
 def _words(info: SeriesInfo) -> str:

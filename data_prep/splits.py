@@ -76,7 +76,7 @@ def named_splits(
     if split_file is None:
         return given
     if given:
-        raise ValueError("--split-file names the subjects of the splits; leave out --validation-subjects, --test-subjects.")
+        raise ValueError("--split-file names all subjects; leave out --validation-subjects and --test-subjects.")
     path = Path(split_file).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"--split-file {split_file!r} is no file.")
@@ -95,12 +95,16 @@ def _subjects(entries: Sequence[Any], split_file: str, split: str) -> list[str]:
     found = [entry.get("subject") if isinstance(entry, dict) else entry for entry in entries]
     for entry, subject in zip(entries, found):
         if not isinstance(subject, (str, int)):
-            raise ValueError(f'--split-file {split_file!r}: {split} holds {entry!r}; allowed: a subject, {{"subject": ...}}.')
+            raise ValueError(f"--split-file {split_file!r}: {split} holds {entry!r}; allowed: names, or items with one.")
     return list(dict.fromkeys(map(str, found)))
 
 
 def assign(
-    found: Sequence[Found], named: Mapping[str, Sequence[str]], fractions: Mapping[str, float], seed: int
+    found: Sequence[Found],
+    named: Mapping[str, Sequence[str]],
+    fractions: Mapping[str, float],
+    seed: int,
+    strict: bool = True,
 ) -> dict[str, str]:
     """The split of each subject; one that is absent from the result is in none.
 
@@ -113,11 +117,14 @@ def assign(
         named: subjects, or their PatientIDs, by split.
         fractions: share of the subjects for validation and test.
         seed: decides the draw, together with the subjects alone.
+        strict: whether a named subject must be there.
 
     Raises:
-        ValueError: if a named subject is unknown, or in two splits.
+        ValueError: if a named subject is in two splits, or not there though ``strict``.
     """
     from monai_cdiff.utils import derive_seed
+
+    from .series import patient_key
 
     split_of: dict[str, str] = {}
     for image in found:
@@ -126,7 +133,12 @@ def assign(
     known = {image.subject for image in found}
     for split, names in named.items():
         for name in names:
-            _put(split_of, _key(name, known), split)
+            key = next((key for key in (name, patient_key(name)) if key in known), None)
+            if key is not None:
+                _put(split_of, key, split)
+            elif strict:
+                some = ", ".join(sorted(known)[:5]) + (", ..." if len(known) > 5 else "")
+                raise ValueError(f"{name!r} is no subject or PatientID of the {len(known)} patients there are: {some}")
     pool = sorted(known - set(split_of), key=lambda subject: derive_seed(seed, subject))
     prescribed = {image.split for image in found}
     shares = {s: share for s, share in fractions.items() if s not in named and s not in prescribed and share > 0}
@@ -144,16 +156,6 @@ def assign(
 def _put(split_of: dict[str, str], subject: str, split: str) -> None:
     if split_of.setdefault(subject, split) != split:
         raise ValueError(f"subject {subject!r} is in {split_of[subject]} and in {split}; allowed: one split only.")
-
-
-def _key(name: str, known: set[str]) -> str:
-    from .series import patient_key
-
-    key = next((key for key in (name, patient_key(name)) if key in known), None)
-    if key is None:
-        some = ", ".join(sorted(known)[:5]) + (", ..." if len(known) > 5 else "")
-        raise ValueError(f"{name!r} is neither a subject nor a PatientID of the {len(known)} subjects there are: {some}")
-    return key
 
 
 def checksum(image: Found) -> str:

@@ -100,13 +100,17 @@ def run(
     level = logger.level
     logger.setLevel(logging.ERROR)  # what it would warn of is in the report, with its reason
     try:
-        _prepare(args, find, data_set)
-        return 0
+        lines = _prepare(args, find, data_set)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_INPUT
     finally:
         logger.setLevel(level)
+    try:
+        print("\n".join(lines), flush=True)
+    except BrokenPipeError:  # who reads only the first lines, as head does, has the list all the same
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def walk(roots: Sequence[Path]) -> list[tuple[Path, list[str]]]:
@@ -116,7 +120,7 @@ def walk(roots: Sequence[Path]) -> list[tuple[Path, list[str]]]:
     return [(root, list_files(root)) for root in roots]
 
 
-def _prepare(args: argparse.Namespace, find: Callable[..., Findings], data_set: DataSet) -> None:
+def _prepare(args: argparse.Namespace, find: Callable[..., Findings], data_set: DataSet) -> list[str]:
     out = _check(args)
     roots = _roots(args.roots)
     fractions = {split: getattr(args, split) for split in ("validation", "test") if hasattr(args, split)}
@@ -139,8 +143,7 @@ def _prepare(args: argparse.Namespace, find: Callable[..., Findings], data_set: 
     datalist = {**head, **_content(lists, checksums, out)}
     report = _report(head, findings, lists)
     files = {out: _text(datalist), out.with_suffix(".report.json"): _text(report)}
-    print("\n".join(_printed(findings, lists)))
-    _write(files, args.overwrite, args.dry_run)
+    return [*_printed(findings, lists), _write(files, args.overwrite, args.dry_run)]
 
 
 def _check(args: argparse.Namespace) -> Path:
@@ -153,6 +156,8 @@ def _check(args: argparse.Namespace) -> Path:
     out = Path(os.path.abspath(os.path.expanduser(args.out)))
     if out.suffix != ".json" or out.is_dir():
         raise ValueError(f"OUT.json={args.out!r} must be the name of a file that ends in .json.")
+    if any(parent.is_file() for parent in out.parents):
+        raise ValueError(f"OUT.json={args.out!r} lies in a file; allowed: a folder, or one that can be made.")
     return out
 
 
@@ -181,7 +186,7 @@ def _check_readable(findings: Findings, skip: bool) -> None:
     if bad and not skip:
         key, fault = next(iter(bad.items()))
         more = f" {len(bad)} files are like that." if len(bad) > 1 else ""
-        raise ValueError(f"{files[key]}: {fault}{more} --skip-unreadable leaves out what cannot be read.")
+        raise ValueError(f"{files[key]}: {fault.rstrip('.')}.{more} --skip-unreadable leaves out what cannot be read.")
     findings.skipped += [Skipped(files[key], fault) for key, fault in bad.items()]
     findings.found = [image for image in findings.found if image.files not in bad]
 
@@ -300,7 +305,8 @@ def _skipped_lines(skipped: Sequence[Skipped]) -> list[str]:
     return lines + ([f"  and {len(reasons) - _SHOWN} more reasons"] if len(reasons) > _SHOWN else [])
 
 
-def _write(files: dict[Path, str], overwrite: bool, dry_run: bool) -> None:
+def _write(files: dict[Path, str], overwrite: bool, dry_run: bool) -> str:
+    """Write what has changed, and tell what was done."""
     def has(path: Path, text: str) -> bool:
         return path.is_file() and path.read_bytes() == text.encode()
 
@@ -309,8 +315,7 @@ def _write(files: dict[Path, str], overwrite: bool, dry_run: bool) -> None:
     out = next(iter(files))
     if dry_run:
         state = "would be replaced" if there else "would be written" if changed else "is there already, the same"
-        print(f"dry run, nothing is written: {out} {state}")
-        return
+        return f"dry run, nothing is written: {out} {state}"
     if there and not overwrite:
         raise FileExistsError(
             f"{' and '.join(there)}: there, with other content (the images, options or checksums differ). --overwrite "
@@ -320,7 +325,7 @@ def _write(files: dict[Path, str], overwrite: bool, dry_run: bool) -> None:
 
     for path in changed:
         write_datalist(json.loads(files[path]), path)
-    print(f"{out} is {'written' if changed else 'there already, the same'}")
+    return f"{out} is {'written' if changed else 'there already, the same'}"
 
 
 def _text(content: dict[str, Any]) -> str:

@@ -83,7 +83,7 @@ def find(args: argparse.Namespace, roots: list[Path]) -> Findings:
         findings.notes.append(f"note: the test has {count} images; the official one has {OFFICIAL_TEST_IMAGES}")
     numbers = len({image.subject for image in shared})
     if shared:
-        findings.notes.append(f"note: {numbers} patient numbers of the test are in train too, with {len(shared)} images")
+        findings.notes.append(f"note: {numbers} patient numbers of the test are also in train, in {len(shared)} images")
     return findings
 
 

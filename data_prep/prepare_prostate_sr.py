@@ -27,7 +27,7 @@ DATA_SET = DataSet(
     script="prepare_prostate_sr",
     name="axial T2w prostate MRI",
     description="Axial T2w turbo spin echo of the prostate: Prostate-3T, PROSTATEx, Prostate158, PI-CAI, or like them",
-    licence="that of each data set: Prostate-3T and PROSTATEx CC BY 3.0, Prostate158 CC BY 4.0, PI-CAI CC BY-NC 4.0",
+    licence="that of each data set: Prostate-3T and PROSTATEx CC BY 3.0, PI-CAI CC BY-NC 4.0, Prostate158 as it states",
 )
 
 HELP = """Write a datalist of the axial T2w series of prostate MRI. In the folders are looked for:

@@ -191,9 +191,23 @@ def scan(files: Sequence[str], findings: Findings, skip_unreadable: bool) -> tup
         bad = {file: reason for file in files if (reason := _damage(file))}
         findings.skipped += [Skipped(file, f"cannot be read: {reason}") for file, reason in bad.items()]
         files = [file for file in files if file not in bad]
-        found = scan_series(files)
+        found = _whole(scan_series(files), list(bad), findings)
     images = {file for info in found for file in info.files}
     return found, [file for file in files if file not in images]
+
+
+def _whole(found: Sequence[SeriesInfo], bad: Sequence[str], findings: Findings) -> list[SeriesInfo]:
+    """The series without a damaged file beside theirs, which may be a slice of them."""
+    damaged = {os.path.dirname(file): file for file in bad}
+    whole = []
+    for info in found:
+        beside = next((damaged[folder] for file in info.files if (folder := os.path.dirname(file)) in damaged), None)
+        if beside is None:
+            whole.append(info)
+        else:
+            reason = f"a file in its folder cannot be read, perhaps one of its slices: {beside}"
+            findings.skipped.append(Skipped(_folder(info), reason, _words(info)))
+    return whole
 
 
 def patient_key(patient_id: str) -> str:

@@ -95,7 +95,7 @@ def _subjects(entries: Sequence[Any], split_file: str, split: str) -> list[str]:
     found = [entry.get("subject") if isinstance(entry, dict) else entry for entry in entries]
     for entry, subject in zip(entries, found):
         if not isinstance(subject, (str, int)):
-            raise ValueError(f"--split-file {split_file!r}: {split} holds {entry!r}; allowed: names, or items with one.")
+            raise ValueError(f"--split-file {split_file!r}: {split} holds {entry!r}; allowed: names, items with one.")
     return list(dict.fromkeys(map(str, found)))
 
 

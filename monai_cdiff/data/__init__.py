@@ -7,7 +7,16 @@ from .derivation import Derivation
 from .dicom_derived import check_writable, write_derived
 from .dicom_reader import DicomSeriesReader
 from .dicom_record import DicomError, DicomFileError, DicomGeometryError, DicomSelectionError, SourceRecord
-from .dicom_series import SeriesInfo, read_series, scan_series, select_series, series_problems, source_record
+from .dicom_series import (
+    SeriesInfo,
+    list_files,
+    matching_series,
+    read_series,
+    scan_series,
+    select_series,
+    series_problems,
+    source_record,
+)
 from .dicom_writer import DicomSeriesWriter
 from .inputs import list_inputs, output_name, output_stem
 from .items import ItemDataset, spacing_range, with_factors
@@ -15,6 +24,7 @@ from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
 from .mask_inputs import check_inputs, with_masks
 from .nifti_reader import NiftiReader, check_nifti
 from .nifti_writer import NiftiWriter
+from .patient_folders import image_dimensions, is_nifti, subject_of
 from .raster_reader import RasterReader, read_raster
 from .raster_writer import RasterWriter
 from .sample import prepare_sample_data
@@ -41,8 +51,12 @@ __all__ = [
     "check_unseen",
     "check_writable",
     "ignore_interrupt",
+    "image_dimensions",
+    "is_nifti",
+    "list_files",
     "list_inputs",
     "make_datalist",
+    "matching_series",
     "output_name",
     "output_stem",
     "prepare_sample_data",
@@ -53,6 +67,7 @@ __all__ = [
     "series_problems",
     "source_record",
     "spacing_range",
+    "subject_of",
     "summarize_datalist",
     "with_factors",
     "with_masks",

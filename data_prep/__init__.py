@@ -1,0 +1,1 @@
+"""Command-line scripts that write datalists of real data sets, split by patient."""

@@ -130,7 +130,7 @@ def bad_mask(kind: str, folder: Path) -> str:
         ("size", "mask of 24 x 20 x 5 does not fit the image of 24 x 20 x 4"),
         ("place", "do not lie on one grid: their voxels are up to 18 apart"),
         ("all", "covers the whole image"),
-        ("nan", "mask holds NaN"),
+        ("nan", "mask holds 1920 NaN or infinite values"),
         ("name", "no mask named 'a' for .*a.nii.gz"),
     ],
 )

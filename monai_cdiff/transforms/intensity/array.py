@@ -108,6 +108,8 @@ class ScaleIntensityPatientwise(InvertibleTransform):
                     f"mask of shape {tuple(left_out.shape)} does not fit a reference of shape {tuple(tensor.shape)}; "
                     "it must have the same size and one channel, or as many."
                 )
+            if left_out.all():
+                raise ValueError("mask covers the whole image; nothing is left to go by.")
             counted &= left_out == 0
         values = tensor[counted].detach().double().cpu().numpy()
         if values.size == 0:

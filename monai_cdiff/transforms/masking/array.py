@@ -152,10 +152,10 @@ class AlignMask(Transform):
             image: its image, shape (C, H, W[, D]).
 
         Returns:
-            The mask, shape (1, H, W[, D]), float32, 0 and 1, with the metadata of the image.
+            The mask, shape (1, H, W[, D]), float32, with the metadata of the image.
 
         Raises:
-            ValueError: if the two do not lie on one grid, naming both, or the mask covers all of it or holds NaN.
+            ValueError: if the two do not lie on one grid, naming both, or the mask holds NaN.
         """
         mask = channel_first("img", img)
         values = check_finite("mask", convert_to_tensor(mask, track_meta=False).float())
@@ -170,10 +170,7 @@ class AlignMask(Transform):
                 f"mask of {_size(mask)} does not fit the image of {_size(image)}; it must have one channel and the "
                 "grid of the image."
             )
-        covered = binary_mask(values, values)
-        if covered.all():
-            raise ValueError("mask covers the whole image; nothing is left to go by.")
-        return like(covered.float().to(image.device), image)
+        return like(values.to(image.device), image)
 
 
 class MaskImage(Transform):

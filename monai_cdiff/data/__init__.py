@@ -21,6 +21,7 @@ from .dicom_writer import DicomSeriesWriter
 from .inputs import list_inputs, output_name, output_stem
 from .items import ItemDataset, spacing_range, with_factors
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
+from .mapped_dataset import MappedCacheDataset
 from .mask_inputs import check_inputs, with_masks
 from .nifti_reader import NiftiReader, check_nifti
 from .nifti_writer import NiftiWriter
@@ -40,6 +41,7 @@ __all__ = [
     "ItemDataset",
     "IterationSampler",
     "KeyedDataset",
+    "MappedCacheDataset",
     "NiftiReader",
     "NiftiWriter",
     "RasterReader",

@@ -12,6 +12,7 @@ from .dicom_writer import DicomSeriesWriter
 from .inputs import list_inputs, output_name, output_stem
 from .items import ItemDataset, spacing_range
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
+from .mapped_dataset import MappedCacheDataset
 from .nifti_reader import NiftiReader, check_nifti
 from .nifti_writer import NiftiWriter
 from .sample import prepare_sample_data
@@ -27,6 +28,7 @@ __all__ = [
     "ItemDataset",
     "IterationSampler",
     "KeyedDataset",
+    "MappedCacheDataset",
     "NiftiReader",
     "NiftiWriter",
     "SeriesInfo",

@@ -6,8 +6,8 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -131,8 +131,8 @@ class MappedCacheDataset(PersistentDataset):
         return index
 
     def _each(self, work: Callable[[int], _T], order: Sequence[int], show: bool = False) -> list[_T]:
-        with ThreadPool(max(self.num_workers, 1)) as pool:
-            results: Iterable[_T] = pool.imap(work, order)
+        with ThreadPoolExecutor(max(self.num_workers, 1)) as pool:
+            results: Iterable[_T] = pool.map(work, order)
             if show and self.progress:
                 from tqdm import tqdm
 

@@ -14,6 +14,7 @@ import shutil
 import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -55,12 +56,14 @@ def write_item(item: Any, path: Path, paths: Sequence[str] = ()) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch's writer raises the latter
+        needed = f"{item_bytes(item) / MIB:.1f} MiB are needed, {_free(path.parent)} free"
         raise OSError(
-            f"{path} cannot be written ({_free(path.parent)}): {error} Make room, name a folder that can be written, "
-            "or hold all in memory with cache_dir=None."
+            f"{path} cannot be written ({needed}): {error} Make room, name a folder that can be written, or hold all "
+            "in memory with cache_dir=None."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def open_item(path: Path, paths: Sequence[str] = (), verify: bool = False) -> Any:
@@ -232,6 +235,6 @@ def _decode(value: Any, masks: _Masks) -> Any:
 
 def _free(folder: Path) -> str:
     try:
-        return f"{shutil.disk_usage(folder).free / MIB:.0f} MiB are free"
-    except OSError as error:
-        return str(error)
+        return f"{shutil.disk_usage(folder).free / MIB:.1f} MiB"
+    except OSError:
+        return "unknown"

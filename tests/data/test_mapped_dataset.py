@@ -209,7 +209,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, hard))
     try:
-        with pytest.raises(OSError, match="cannot be written .* MiB are free.* Make room"):
+        with pytest.raises(OSError, match="cannot be written .1.0 MiB are needed, .* MiB free.*Make room"):
             mapped([{"image": torch.ones(1, 512, 512)}], [], tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -109,6 +109,7 @@ def test_workflow_has_every_property(
     overrides |= small(task) if name == "train" else {"checkpoint": model(output)}
     if name == "inference":
         overrides["input_dir"] = str(data)
+        overrides |= {"mask": str(data.parent / f"{data.name}-masks")} if task == "inpaint" else {}
     workflow = create_workflow(config_file=f"bundles/{task}/configs/{name}.json", workflow_type=kind, **overrides)
     assert workflow.check_properties() == []
 

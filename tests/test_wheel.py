@@ -11,11 +11,11 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
+from monai.transforms import LoadImage
 
-from contracts.bundle_commands import SMALL, command, write_patients
+from contracts.bundle_commands import SMALL, command, write_inputs
 
 ROOT = Path(__file__).resolve().parent.parent
 TASKS = sorted(path.name for path in (ROOT / "bundles").iterdir() if (path / "configs").is_dir())
@@ -84,11 +84,9 @@ def test_the_wheel_alone_gives_a_bundle_that_runs_anywhere(task: str, wheel: Pat
     run(*ours, "bundle", "export", task, "exported", cwd=tmp_path, **alone)
     shutil.unpack_archive(shutil.make_archive(str(tmp_path / "b"), "zip", tmp_path / "exported"), moved)
     shutil.rmtree(tmp_path / "exported")
-    patients, mask = write_patients(tmp_path / "patients"), tmp_path / "mask.nii.gz"
-    image = patients / "patient0" / "t2.nii.gz"
-    hole = np.zeros(nibabel.load(image).shape, np.uint8)
-    hole[5:9, 5:9] = 1
-    nibabel.Nifti1Image(hole, nibabel.load(image).affine).to_filename(mask)
+    patients = write_inputs(task, tmp_path / "patients")
+    image = min(path for path in patients.rglob("*") if path.is_file())
+    mask = tmp_path / "patients-masks" / image.relative_to(patients)
 
     words = {"input_dir": image, "output_dir": tmp_path / "out", "device": "cpu"}
     masked = {"mask": mask} if "mask" in json.loads((moved / "inference.json").read_text()) else {}
@@ -96,8 +94,8 @@ def test_the_wheel_alone_gives_a_bundle_that_runs_anywhere(task: str, wheel: Pat
     by_name = ["restore", image, "named", "--bundle", task, "--device", "cpu"]
     run(*ours, *by_name, *(["--mask", mask] if masked else []), cwd=tmp_path, **alone)
     for folder in ("out", "named"):
-        [restored] = (tmp_path / folder).glob("t2_*.nii.gz")
-        assert np.isfinite(nibabel.load(restored).get_fdata()).all()
+        [restored] = (tmp_path / folder).glob(f"{image.name.split('.')[0]}_{task}.*")
+        assert np.isfinite(LoadImage(image_only=True)(restored)).all()
     assert not (moved / "output").exists()
     small = {name: value for name, value in SMALL.items() if name in json.loads((moved / "train.json").read_text())}
     run(*command("training", "--config_file", "train.json", dataset_dir=patients, **small), cwd=moved, **alone)

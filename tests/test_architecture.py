@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "networks.nets": {"networks.blocks", "utils"},
     "networks.schedulers": {"utils"},
     "transforms": {"operators", "utils"},
-    "transforms.intensity": {"operators", "utils"},
+    "transforms.intensity": {"transforms.images", "operators", "utils"},
     "transforms.images": {"utils"},
     "transforms.degradation": {"transforms.images", "operators", "utils"},
     "transforms.masking": {"transforms.images", "operators", "utils"},

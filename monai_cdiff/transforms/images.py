@@ -14,7 +14,7 @@ from monai.utils import convert_to_dst_type, convert_to_tensor
 
 from ..utils import content_key, derive_seed
 
-__all__ = ["channel_first", "floating", "key_of", "like", "random_state", "slice_states", "with_record"]
+__all__ = ["channel_first", "entry", "floating", "key_of", "like", "random_state", "slice_states", "with_record"]
 
 DEGRADATION_KEY = "degradation"
 
@@ -46,6 +46,17 @@ def with_record(values: torch.Tensor, image: torch.Tensor, record: str) -> torch
         records = [out.meta.get(DEGRADATION_KEY, "none"), record]
         out.meta[DEGRADATION_KEY] = "; ".join(text for text in records if text != "none") or "none"
     return out
+
+
+def entry(data: Mapping[Hashable, Any], name: str, key: Hashable) -> Any:
+    """What the data holds under the key that the argument ``name`` gave.
+
+    Raises:
+        KeyError: if there is no such key; the message lists those there are.
+    """
+    if key not in data:
+        raise KeyError(f"{name}={key!r} is not in the data, which has {sorted(map(str, data))}.")
+    return data[key]
 
 
 def key_of(data: Mapping[Hashable, Any]) -> str | None:

@@ -12,6 +12,7 @@ from monai.transforms import InvertibleTransform, MapTransform, RandomizableTran
 
 from monai_cdiff.utils import DownsampleDomain
 
+from ..images import entry
 from .array import DownsampleUpsample, FactorChannel, RandDownsampleUpsample, UpsampleInPlane
 
 __all__ = [
@@ -76,7 +77,7 @@ class DownsampleUpsampled(MapTransform):
         d: dict[Hashable, Any] = dict(data)
         degrade = self.degrade
         if isinstance(self.factor, str):
-            degrade = DownsampleUpsample(_factor(d, self.factor), degrade.domain, degrade.mode)
+            degrade = DownsampleUpsample(entry(d, "factor", self.factor), degrade.domain, degrade.mode)
         for key in self.key_iterator(d):
             d[key] = degrade(d[key])
         return d
@@ -112,7 +113,7 @@ class FactorChanneld(MapTransform):
             ValueError: as :class:`FactorChannel`, of the factor in the data too.
         """
         d: dict[Hashable, Any] = dict(data)
-        append = FactorChannel(_factor(d, self.factor) if isinstance(self.factor, str) else self.factor)
+        append = FactorChannel(entry(d, "factor", self.factor) if isinstance(self.factor, str) else self.factor)
         for key in self.key_iterator(d):
             d[key] = append(d[key])
         return d
@@ -215,12 +216,6 @@ class UpsampleInPlaned(MapTransform, InvertibleTransform):
         for key in self.key_iterator(d):
             d[key] = self.upsample.inverse(d[key])
         return d
-
-
-def _factor(data: Mapping[Hashable, Any], key: str) -> Any:
-    if key not in data:
-        raise KeyError(f"factor={key!r} is not in the data, which has {sorted(map(str, data))}.")
-    return data[key]
 
 
 DownsampleUpsampleD = DownsampleUpsampleDict = DownsampleUpsampled

@@ -9,6 +9,7 @@ import torch
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import InvertibleTransform, MapTransform
 
+from ..images import entry
 from .array import ScaleIntensityPatientwise, UnscaleIntensityPatientwise
 
 __all__ = [
@@ -77,8 +78,8 @@ class ScaleIntensityPatientwised(MapTransform, InvertibleTransform):
             ValueError: as :class:`ScaleIntensityPatientwise`.
         """
         d: dict[Hashable, Any] = dict(data)
-        mask = None if self.mask_key is None else _reference(d, self.mask_key, "mask_key")
-        shared = None if self.ref_key is None else self.scaler.intensity_range(_reference(d, self.ref_key), mask)
+        mask = None if self.mask_key is None else entry(d, "mask_key", self.mask_key)
+        shared = None if self.ref_key is None else self.scaler.intensity_range(entry(d, "ref_key", self.ref_key), mask)
         for key in self.key_iterator(d):
             d[key] = self.scaler.scale(d[key], shared or self.scaler.intensity_range(d[key], mask))
         return d
@@ -125,16 +126,10 @@ class UnscaleIntensityPatientwised(MapTransform):
             ValueError: if the metadata at ``ref_key`` holds no range.
         """
         d: dict[Hashable, Any] = dict(data)
-        reference = _reference(d, self.ref_key)
+        reference = entry(d, "ref_key", self.ref_key)
         for key in self.key_iterator(d):
             d[key] = self.unscaler(d[key], reference)
         return d
-
-
-def _reference(data: Mapping[Hashable, Any], ref_key: Hashable, name: str = "ref_key") -> Any:
-    if ref_key not in data:
-        raise KeyError(f"{name}={ref_key!r} is not in the data, which has {sorted(map(str, data))}.")
-    return data[ref_key]
 
 
 ScaleIntensityPatientwiseD = ScaleIntensityPatientwiseDict = ScaleIntensityPatientwised

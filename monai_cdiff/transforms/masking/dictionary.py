@@ -11,7 +11,7 @@ from monai.transforms import MapTransform, Randomizable
 
 from monai_cdiff.utils import MaskShape
 
-from ..images import key_of
+from ..images import entry, key_of
 from .array import AlignMask, InpaintMask, MaskImage, RandInpaintMask, RestoreMeasured
 
 __all__ = [
@@ -64,7 +64,7 @@ class AlignMaskd(MapTransform):
         """
         d: dict[Hashable, Any] = dict(data)
         for key in self.key_iterator(d):
-            d[key] = self.align(d[key], _entry(d, "ref_key", self.ref_key))
+            d[key] = self.align(d[key], entry(d, "ref_key", self.ref_key))
         return d
 
 
@@ -211,7 +211,7 @@ class MaskImaged(MapTransform):
         """
         d: dict[Hashable, Any] = dict(data)
         for key in self.key_iterator(d):
-            d[key] = self.mask_image(d[key], _entry(d, "mask_key", self.mask_key))
+            d[key] = self.mask_image(d[key], entry(d, "mask_key", self.mask_key))
         return d
 
 
@@ -253,16 +253,10 @@ class RestoreMeasuredd(MapTransform):
             ValueError: as :class:`RestoreMeasured`.
         """
         d: dict[Hashable, Any] = dict(data)
-        measured, mask = _entry(d, "measured_key", self.measured_key), _entry(d, "mask_key", self.mask_key)
+        measured, mask = entry(d, "measured_key", self.measured_key), entry(d, "mask_key", self.mask_key)
         for key in self.key_iterator(d):
             d[key] = self.restore(d[key], measured, mask)
         return d
-
-
-def _entry(data: Mapping[Hashable, Any], name: str, key: Hashable) -> Any:
-    if key not in data:
-        raise KeyError(f"{name}={key!r} is not in the data, which has {sorted(map(str, data))}.")
-    return data[key]
 
 
 AlignMaskD = AlignMaskDict = AlignMaskd

@@ -18,10 +18,9 @@ from .derivation import Derivation
 from .dicom_derived import check_writable, write_derived
 from .dicom_record import DicomError, SourceRecord
 from .dicom_series import source_record
+from .nifti_reader import affine_in_mm
 
 __all__ = ["DicomSeriesWriter"]
-
-_MILLIMETRES = {"micron": 1e-3, "meter": 1e3}
 
 
 class DicomSeriesWriter(ImageWriter):
@@ -111,8 +110,7 @@ class DicomSeriesWriter(ImageWriter):
                 self.data_obj, affine=affine, target_affine=original, output_spatial_shape=shape, **known
             )
         matrix = to_affine_nd(3, np.array(convert_data_type(affine, np.ndarray, dtype=np.float64)[0]))
-        matrix[:3] *= _MILLIMETRES.get(str(meta.get("space_units", "mm")), 1.0)
-        self.affine = matrix
+        self.affine = affine_in_mm(matrix, str(meta.get("space_units", "mm")))
 
     def write(self, filename: PathLike, verbose: bool = False, **kwargs: Any) -> None:
         """Write the series into the folder of ``filename``; ``written`` then holds its path.

@@ -14,7 +14,9 @@ from monai.utils import ensure_tuple
 
 from .patient_folders import is_nifti
 
-__all__ = ["NiftiReader", "check_nifti", "nifti_units"]
+__all__ = ["NiftiReader", "affine_in_mm", "check_nifti", "nifti_units"]
+
+_MILLIMETRES = {"micron": 1e-3, "meter": 1e3}
 
 _AXES = {3: "time", 4: "vector components"}
 
@@ -126,3 +128,10 @@ def nifti_units(image: Any) -> str:
         return str(image.header.get_xyzt_units()[0])
     except KeyError:  # a code that no standard defines
         return "unknown"
+
+
+def affine_in_mm(affine: np.ndarray, units: str) -> np.ndarray:
+    """An affine in millimetres, float64, of one in the units that :py:func:`nifti_units` names; unknown ones are mm."""
+    scaled = np.array(affine, dtype=np.float64)
+    scaled[:-1] *= _MILLIMETRES.get(units, 1.0)
+    return scaled

@@ -29,13 +29,11 @@ from ...data import (
     write_derived,
 )
 from ...data.dicom_grid import check_overlap, slice_grid
-from ...data.nifti_reader import nifti_units
+from ...data.nifti_reader import affine_in_mm, nifti_units
 from ...data.patient_folders import is_raster
 from ...utils import check_flag
 
 __all__ = ["SaveLikeInputD", "SaveLikeInputDict", "SaveLikeInputd", "check_outputs", "list_outputs"]
-
-_MILLIMETRES = {"micron": 1e-3, "meter": 1e3}
 
 
 class SaveLikeInputd(MapTransform):
@@ -244,7 +242,7 @@ def _check_folder(folder: Path) -> None:
 def _check_place(saver: SaveLikeInputd, file: str, image: Any) -> None:
     if saver.template is None or not saver.template.positions:
         return
-    affine = _in_mm(image.affine, nifti_units(image))
+    affine = affine_in_mm(image.affine, nifti_units(image))
     # no memory is taken for the values: only their shape counts
     grid = slice_grid(np.broadcast_to(np.float32(0), image.shape[:3]), affine, saver.template)
     try:
@@ -255,13 +253,7 @@ def _check_place(saver: SaveLikeInputd, file: str, image: Any) -> None:
 
 def _affine_mm(image: Any) -> np.ndarray:
     affine = convert_data_type(image.affine, np.ndarray, dtype=np.float64)[0]
-    return _in_mm(affine, str(image.meta.get("space_units", "mm")))
-
-
-def _in_mm(affine: np.ndarray, units: str) -> np.ndarray:
-    scaled = np.array(affine, dtype=np.float64)
-    scaled[:-1] *= _MILLIMETRES.get(units, 1.0)
-    return scaled
+    return affine_in_mm(affine, str(image.meta.get("space_units", "mm")))
 
 
 SaveLikeInputD = SaveLikeInputDict = SaveLikeInputd

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from .degradation import (
+    DownsampleInPlane,
+    DownsampleInPlaneD,
+    DownsampleInPlaned,
+    DownsampleInPlaneDict,
     DownsampleUpsample,
     DownsampleUpsampleD,
     DownsampleUpsampled,
@@ -83,6 +87,10 @@ __all__ = [
     "AlignMaskD",
     "AlignMaskDict",
     "AlignMaskd",
+    "DownsampleInPlane",
+    "DownsampleInPlaneD",
+    "DownsampleInPlaneDict",
+    "DownsampleInPlaned",
     "DownsampleUpsample",
     "DownsampleUpsampleD",
     "DownsampleUpsampleDict",

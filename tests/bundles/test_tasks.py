@@ -22,8 +22,8 @@ BASELINES = {"sr": "bilinear", "denoise": "noisy image", "inpaint": "mean fill"}
 # The ids of the configurations in which a bundle may differ from another; all else is one frame.
 OWN = {
     "train": {
-        "baseline", "choices", "datalist#dimensions", "domain", "factor", "factor_input", "factors", "facts", "loading",
-        "mask", "mask_seed", "neighbours", "network_def#in_channels", "noise", "noise_seed", "parameterization",
+        "baseline", "choices", "coarsenings", "datalist#dimensions", "domain", "factor", "factor_input", "factors",
+        "facts", "loading", "mask", "mask_seed", "neighbours", "network_def#in_channels", "noise", "noise_seed", "parameterization",
         "patch_size", "preprocessing", "settings", "source", "task", "test#dataset", "test#volumes", "titles",
         "train#items", "train#preprocessing", "train#volume_preprocessing", "train#volumes", "training_mask",
         "training_noise", "val_images", "val_slices_per_volume", "validate#dataset", "validate#inferer",
@@ -133,9 +133,10 @@ def test_the_paper_to_the_letter(task: str, data: Path, tmp_path: Path, run: Cal
     saved = read_checkpoint(model(tmp_path))
     assert saved["parameterization"]["prediction_type"] == "epsilon" and saved["settings"]["image_size"] == 16
     assert saved["settings"]["normalisation"] == {"lower": 0, "upper": 100, "ref_key": "image"}
-    flips = config(task, "train")["train"]["preprocessing"]["transforms"]
-    (disabled,) = [name for name in config(task, "paper") if name.endswith("#_disabled_")]
-    assert flips[int(disabled.split("#")[-2])]["_target_"] == "RandFlipd"
+    random = config(task, "train")["train"]["preprocessing"]["transforms"]
+    disabled = [int(name.split("#")[-2]) for name in config(task, "paper") if name.endswith("#_disabled_")]
+    flips = [n for n, one in enumerate(random) if one["_target_"] in ("RandFlipd", "RandRotate90d")]
+    assert flips and disabled == flips
 
 
 def test_metadata_keeps_monais_specification(task: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from .array import DownsampleUpsample, FactorChannel, RandDownsampleUpsample, UpsampleInPlane
+from .array import DownsampleInPlane, DownsampleUpsample, FactorChannel, RandDownsampleUpsample, UpsampleInPlane
 from .dictionary import (
+    DownsampleInPlaneD,
+    DownsampleInPlaned,
+    DownsampleInPlaneDict,
     DownsampleUpsampleD,
     DownsampleUpsampled,
     DownsampleUpsampleDict,
@@ -19,6 +22,10 @@ from .dictionary import (
 )
 
 __all__ = [
+    "DownsampleInPlane",
+    "DownsampleInPlaneD",
+    "DownsampleInPlaneDict",
+    "DownsampleInPlaned",
     "DownsampleUpsample",
     "DownsampleUpsampleD",
     "DownsampleUpsampleDict",

@@ -116,9 +116,8 @@ def _chosen(depth: int, per_volume: int | None) -> list[int]:
 def _item(image: torch.Tensor, z: int | None, meta: Mapping[str, Any], neighbours: int) -> MetaTensor:
     plain = image.as_tensor() if isinstance(image, MetaTensor) else torch.as_tensor(image)
     affine = getattr(image, "affine", None)
-    if z is not None:  # (C, H, W, D) to (slices, C, H, W), and the slices among the channels
-        places = with_neighbours(z, neighbours, plain.shape[-1])
-        plain = plain[..., places].movedim(-1, 0).flatten(0, 1)
+    if z is not None:  # the slices go among the channels
+        plain = torch.cat([plain[..., place] for place in with_neighbours(z, neighbours, plain.shape[-1])])
     elif neighbours:  # an image is one slice
         plain = plain.repeat(1 + 2 * neighbours, 1, 1)
     return MetaTensor(plain, affine=affine, meta=dict(meta))

@@ -133,30 +133,21 @@ def spacing_range(volumes: Sequence[Mapping[str, Any]], key: str = "image") -> l
     return [[round(float(low), 4), round(float(high), 4)] for low, high in zip(sizes.min(axis=0), sizes.max(axis=0))]
 
 
-def with_factors(
-    items: Sequence[Mapping[str, Any]], factors: Sequence[float], coarsenings: Sequence[float] = (1.0,)
-) -> list[dict[str, Any]]:
-    """Each item once for each factor on each grid: training data of a network for many factors and voxel sizes.
+def with_factors(items: Sequence[Mapping[str, Any]], factors: Sequence[float]) -> list[dict[str, Any]]:
+    """Each item once for each factor, which it holds under ``factor``: training data of a network for many factors.
 
     Args:
         items: of a datalist.
-        factors: numbers more than 1, one of which an item holds under ``factor``: what super-resolution undoes.
-        coarsenings: numbers of at least 1, one of which an item holds under ``coarsening``: how much coarser than its
-            own grid its original is to be.
+        factors: numbers more than 1.
 
     Raises:
-        ValueError: if there is no factor or no coarsening, or one is out of range.
+        ValueError: if there is no factor, or one is out of range.
 
     Example:
         >>> with_factors([{"image": "a.nii.gz", "subject": "a"}], [2, 4])[1]
-        {'image': 'a.nii.gz', 'subject': 'a', 'factor': 4.0, 'coarsening': 1.0}
+        {'image': 'a.nii.gz', 'subject': 'a', 'factor': 4.0}
     """
-    known = _numbers("factors", factors, "more than", open_low=True)
-    grids = _numbers("coarsenings", coarsenings, "of at least", open_low=False)
-    return [{**item, "factor": f, "coarsening": c} for item in items for c in grids for f in known]
-
-
-def _numbers(name: str, values: Sequence[float], bound: str, open_low: bool) -> list[float]:
-    if not isinstance(values, Sequence) or isinstance(values, str) or len(values) == 0:
-        raise ValueError(f"{name}={values!r} must be a list of at least one number {bound} 1.")
-    return [float(check_number(name, value, 1.0, open_low=open_low)) for value in values]
+    if not isinstance(factors, Sequence) or isinstance(factors, str) or len(factors) == 0:
+        raise ValueError(f"factors={factors!r} must be a list of at least one number more than 1.")
+    known = [float(check_number("factors", factor, 1.0, open_low=True)) for factor in factors]
+    return [{**item, "factor": factor} for item in items for factor in known]

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from .degradation import (
-    DownsampleInPlane,
-    DownsampleInPlaneD,
-    DownsampleInPlaned,
-    DownsampleInPlaneDict,
     DownsampleUpsample,
     DownsampleUpsampleD,
     DownsampleUpsampled,
@@ -87,10 +83,6 @@ __all__ = [
     "AlignMaskD",
     "AlignMaskDict",
     "AlignMaskd",
-    "DownsampleInPlane",
-    "DownsampleInPlaneD",
-    "DownsampleInPlaneDict",
-    "DownsampleInPlaned",
     "DownsampleUpsample",
     "DownsampleUpsampleD",
     "DownsampleUpsampleDict",

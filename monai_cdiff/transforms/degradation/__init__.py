@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from .array import DownsampleInPlane, DownsampleUpsample, FactorChannel, RandDownsampleUpsample, UpsampleInPlane
+from .array import DownsampleUpsample, FactorChannel, RandDownsampleUpsample, UpsampleInPlane
 from .dictionary import (
-    DownsampleInPlaneD,
-    DownsampleInPlaned,
-    DownsampleInPlaneDict,
     DownsampleUpsampleD,
     DownsampleUpsampled,
     DownsampleUpsampleDict,
@@ -22,10 +19,6 @@ from .dictionary import (
 )
 
 __all__ = [
-    "DownsampleInPlane",
-    "DownsampleInPlaneD",
-    "DownsampleInPlaneDict",
-    "DownsampleInPlaned",
     "DownsampleUpsample",
     "DownsampleUpsampleD",
     "DownsampleUpsampleDict",

@@ -8,24 +8,16 @@ from typing import Any
 
 import torch
 from monai.config import NdarrayOrTensor
-from monai.data import MetaTensor, to_affine_nd
 from monai.transforms import InvertibleTransform, RandomizableTransform, Resize, Transform
 from monai.transforms.utils import scale_affine
 from monai.utils import TraceKeys, TransformBackends, convert_to_tensor, ensure_tuple
 
-from monai_cdiff.operators import (
-    UPSAMPLE_MODES,
-    downsample,
-    downsample_upsample,
-    high_resolution_size,
-    low_resolution_size,
-    upsample,
-)
+from monai_cdiff.operators import UPSAMPLE_MODES, downsample, downsample_upsample, high_resolution_size, upsample
 from monai_cdiff.utils import DownsampleDomain, check_number, check_option
 
 from ..images import channel_first, floating, like, with_record
 
-__all__ = ["DownsampleInPlane", "DownsampleUpsample", "FactorChannel", "RandDownsampleUpsample", "UpsampleInPlane"]
+__all__ = ["DownsampleUpsample", "FactorChannel", "RandDownsampleUpsample", "UpsampleInPlane"]
 
 
 class DownsampleUpsample(Transform):
@@ -193,51 +185,6 @@ class FactorChannel(Transform):
         values = floating(image)
         channel = torch.full_like(values[:1], math.log2(self.factor) - 2)
         return like(torch.cat([values, channel]), image)
-
-
-class DownsampleInPlane(Transform):
-    """Bring an image to the grid that is coarser in-plane, over exactly the same field of view, without aliasing.
-
-    Originals at coarser grids teach a network for super-resolution more voxel sizes than its patients have. The
-    affine follows as in :class:`UpsampleInPlane`.
-
-    Args:
-        factor: how much coarser, a finite number of at least 1, not necessarily whole; 1 leaves the image as it is.
-
-    Raises:
-        ValueError: if ``factor`` is out of range.
-
-    Example:
-        >>> DownsampleInPlane(factor=1.25)(torch.ones(1, 50, 40, 5)).shape
-        torch.Size([1, 40, 32, 5])
-    """
-
-    backend = [TransformBackends.TORCH]
-
-    def __init__(self, factor: float) -> None:
-        self.factor = check_number("factor", factor, 1.0)
-
-    def __call__(self, img: NdarrayOrTensor) -> torch.Tensor:
-        """Bring one image to the coarser grid.
-
-        Args:
-            img: shape (C, H, W) or (C, H, W, D).
-
-        Returns:
-            The image on the coarser grid; of its floating point type, float32 for integers.
-
-        Raises:
-            ValueError: if the image has another number of axes.
-        """
-        image = channel_first("img", img)
-        values = floating(image)
-        if self.factor > 1:
-            values = downsample(values[None], size=low_resolution_size(image.shape[1:3], self.factor))[0]
-        out = like(values, image)
-        if isinstance(out, MetaTensor):
-            scale = scale_affine(tuple(image.shape[1:]), tuple(out.shape[1:]))
-            out.affine = out.affine @ torch.as_tensor(to_affine_nd(len(out.affine) - 1, scale)).to(out.affine)
-        return out
 
 
 class UpsampleInPlane(InvertibleTransform):

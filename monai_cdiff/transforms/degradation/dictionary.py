@@ -13,12 +13,9 @@ from monai.transforms import InvertibleTransform, MapTransform, RandomizableTran
 from monai_cdiff.utils import DownsampleDomain
 
 from ..images import entry
-from .array import DownsampleInPlane, DownsampleUpsample, FactorChannel, RandDownsampleUpsample, UpsampleInPlane
+from .array import DownsampleUpsample, FactorChannel, RandDownsampleUpsample, UpsampleInPlane
 
 __all__ = [
-    "DownsampleInPlaneD",
-    "DownsampleInPlaneDict",
-    "DownsampleInPlaned",
     "DownsampleUpsampleD",
     "DownsampleUpsampleDict",
     "DownsampleUpsampled",
@@ -83,44 +80,6 @@ class DownsampleUpsampled(MapTransform):
             degrade = DownsampleUpsample(entry(d, "factor", self.factor), degrade.domain, degrade.mode)
         for key in self.key_iterator(d):
             d[key] = degrade(d[key])
-        return d
-
-
-class DownsampleInPlaned(MapTransform):
-    """Dictionary form of :class:`DownsampleInPlane`.
-
-    Args:
-        keys: keys of the images to bring to the coarser grid, each of shape (C, H, W) or (C, H, W, D).
-        factor: a finite number of at least 1, or the key under which the data holds it.
-        allow_missing_keys: pass over keys that the data does not have.
-
-    Raises:
-        ValueError: as :class:`DownsampleInPlane`.
-
-    Example:
-        >>> DownsampleInPlaned("image", factor="coarsening")({"image": torch.ones(1, 50, 40), "coarsening": 2.0})[
-        ...     "image"
-        ... ].shape
-        torch.Size([1, 25, 20])
-    """
-
-    backend = DownsampleInPlane.backend
-
-    def __init__(self, keys: KeysCollection, factor: float | str, allow_missing_keys: bool = False) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        self.factor = factor if isinstance(factor, str) else DownsampleInPlane(factor).factor
-
-    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
-        """Return the data with the images at ``keys`` on the coarser grid.
-
-        Raises:
-            KeyError: if the data lacks the key of the factor.
-            ValueError: as :class:`DownsampleInPlane`, of the factor in the data too.
-        """
-        d: dict[Hashable, Any] = dict(data)
-        coarsen = DownsampleInPlane(entry(d, "factor", self.factor) if isinstance(self.factor, str) else self.factor)
-        for key in self.key_iterator(d):
-            d[key] = coarsen(d[key])
         return d
 
 
@@ -259,7 +218,6 @@ class UpsampleInPlaned(MapTransform, InvertibleTransform):
         return d
 
 
-DownsampleInPlaneD = DownsampleInPlaneDict = DownsampleInPlaned
 DownsampleUpsampleD = DownsampleUpsampleDict = DownsampleUpsampled
 RandDownsampleUpsampleD = RandDownsampleUpsampleDict = RandDownsampleUpsampled
 UpsampleInPlaneD = UpsampleInPlaneDict = UpsampleInPlaned

@@ -61,16 +61,6 @@ class TestFactorsOfItems:
         with pytest.raises(ValueError, match=message):
             with_factors([{"image": "a"}], factors)
 
-    def test_each_grid_with_each_factor(self) -> None:
-        found = with_factors([{"image": "a"}, {"image": "b"}], [2, 4], [1, 1.25])
-        assert [(item["image"], item["coarsening"], item["factor"]) for item in found[:4]] == [
-            ("a", 1, 2), ("a", 1, 4), ("a", 1.25, 2), ("a", 1.25, 4),
-        ]  # fmt: skip
-        assert len(found) == 8
-        for coarsenings in ([], [0.5], 1.25):
-            with pytest.raises(ValueError, match="coarsenings=.* of at least|coarsenings=0.5 must be"):
-                with_factors([{"image": "a"}], [2], coarsenings)  # type: ignore[arg-type]
-
     def test_degraded_by_its_own(self) -> None:
         degrade = DownsampleUpsampled("image", "factor", "kspace", "bicubic")
         chain = Compose([degrade, FactorChanneld("image", "factor")])

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .splits import SPLITS, Findings, Found, Skipped, assign, checksum, named_splits, unrepeated
-from .volumes import FLAT, VOLUMES, convert, image_fault
+from .volumes import VOLUMES, convert, image_fault
 
 __all__ = ["DataSet", "make_parser", "run", "walk"]
 
@@ -178,8 +178,10 @@ def _roots(given: Sequence[str]) -> list[Path]:
 
 def _check_readable(findings: Findings, skip: bool) -> None:
     """Read what is no DICOM to its end; DICOM series were read when they were found."""
+    from monai_cdiff.data import is_raster
+
     files = {image.files: image.original or image.files[0] for image in findings.found}
-    files = {key: file for key, file in files.items() if file.lower().endswith((*FLAT, *VOLUMES))}
+    files = {key: file for key, file in files.items() if is_raster(file) or file.lower().endswith(VOLUMES)}
     with ThreadPoolExecutor(_THREADS) as pool:
         faults = dict(zip(files, pool.map(image_fault, files.values())))
     bad = {key: fault for key, fault in faults.items() if fault}

@@ -16,7 +16,7 @@ if not __package__:  # started as a file
 from data_prep.command import DataSet, make_parser, run, walk  # noqa: E402
 from data_prep.series import Rule, find_series  # noqa: E402
 from data_prep.splits import Findings, Found, Skipped  # noqa: E402
-from data_prep.volumes import FLAT, image_size, matches_plane  # noqa: E402
+from data_prep.volumes import image_size, matches_plane  # noqa: E402
 
 if TYPE_CHECKING:
     from monai_cdiff.data import SeriesInfo
@@ -119,11 +119,11 @@ def _image(
 
 
 def _kind(file: str) -> str:
-    from monai_cdiff.data import is_nifti
+    from monai_cdiff.data import is_nifti, is_raster
 
     if is_nifti(file):
         return "nifti"
-    return "flat" if file.lower().endswith(FLAT) else "dicom"
+    return "flat" if is_raster(file) else "dicom"
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:

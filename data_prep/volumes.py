@@ -6,17 +6,16 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["FLAT", "VOLUMES", "convert", "image_fault", "image_size", "matches_grid", "matches_plane"]
+__all__ = ["VOLUMES", "convert", "image_fault", "image_size", "matches_grid", "matches_plane"]
 
-FLAT = (".png", ".jpg", ".jpeg")
 VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 
 _SAME_PLACE_MM = 0.1
 
 
 def image_fault(file: str) -> str:
-    """Why a file of ``FLAT`` or ``VOLUMES`` cannot be read as an image, to its end; "" if it can."""
-    from monai_cdiff.data import is_nifti
+    """Why a picture or a file of ``VOLUMES`` cannot be read as an image, to its end; "" if it can."""
+    from monai_cdiff.data import is_nifti, read_raster
 
     try:
         if is_nifti(file):
@@ -28,10 +27,7 @@ def image_fault(file: str) -> str:
         elif file.lower().endswith(VOLUMES):
             _read(file)
         else:
-            from PIL import Image
-
-            with Image.open(file) as picture:
-                picture.load()
+            read_raster(file)
     except Exception as error:  # the readers raise many kinds on damaged files
         return f"cannot be read: {' '.join(str(error).removeprefix(f'{file}: ').split())}"
     return ""

@@ -127,9 +127,12 @@ def spacing_range(volumes: Sequence[Mapping[str, Any]], key: str = "image") -> l
     """Smallest and largest voxel size along each axis, in mm: what a network was trained on.
 
     Returns:
-        ``[[min, max], ...]``, one pair for each spatial axis.
+        ``[[min, max], ...]``, one pair for each spatial axis; nothing where all are pictures, which have no such size.
     """
-    sizes = np.array([volumes[n][key].pixdim.tolist() for n in range(len(volumes))])
+    images = [volumes[n][key] for n in range(len(volumes))]
+    sizes = np.array([image.pixdim.tolist() for image in images if "raster_bits" not in image.meta])
+    if not len(sizes):
+        return []
     return [[round(float(low), 4), round(float(high), 4)] for low, high in zip(sizes.min(axis=0), sizes.max(axis=0))]
 
 

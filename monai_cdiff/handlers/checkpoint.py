@@ -31,7 +31,10 @@ logger = logging.getLogger(__name__)
 TRAINING_FILE = "checkpoint.pt"
 MODEL_FILE = "model.pt"
 # settings that say what a training is; a resumed one cannot change them
-DEFINING = ("task", "spatial_dims", "factor", "factors", "domain", "normalisation", "image_size", "training_subjects")
+DEFINING = (
+    "task", "spatial_dims", "factor", "factors", "domain", "noise", "training_noise", "mask", "training_mask",
+    "normalisation", "image_size", "training_subjects",
+)  # fmt: skip
 
 
 def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
@@ -132,7 +135,8 @@ def _check_architecture(network: torch.nn.Module, state: Mapping[str, torch.Tens
     raise ValueError(
         f"checkpoint={str(path)!r} is of another architecture: {len(differing)} tensors differ, the first is {key}: "
         f"saved {saved.get(key, 'absent')}, configured {own.get(key, 'absent')}; "
-        f"{_count(saved):,} saved and {_count(own):,} configured parameters. See network_size and spatial_dims."
+        f"{_count(saved):,} saved and {_count(own):,} configured parameters. See network_size and spatial_dims; "
+        "the weights of a regression are scored by evaluate.json together with evaluate_regression.json."
     )
 
 

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainedRangeHandler:
-    """Warns where factor or voxel size are outside the training's, naming both.
+    """Warns where factor or voxel size are outside the training's, naming both; a picture has no voxel size.
 
     Args:
         trained: settings of the checkpoint; ``factors`` (or ``factor``) and ``spacing_range`` are looked at.
@@ -52,7 +52,10 @@ class TrainedRangeHandler:
         if ranges is None:
             return
         batch: Any = engine.state.batch
-        for pixdim in batch[CommonKeys.IMAGE].pixdim:  # a batch has a list of them
+        image = batch[CommonKeys.IMAGE]
+        if "raster_bits" in image.meta:
+            return
+        for pixdim in image.pixdim:  # a batch has a list of them
             sizes = pixdim.tolist()
             if not all(self._inside(size, low, high) for size, (low, high) in zip(sizes, ranges)):
                 asked = " x ".join(f"{size:.3g}" for size in sizes)

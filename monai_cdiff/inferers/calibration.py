@@ -23,6 +23,7 @@ def calibrate_intervals(
     path: str | os.PathLike[str],
     num_samples: int = 8,
     coverage: float = 0.9,
+    about: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
     """Fit :py:class:`ConformalIntervals` on one set of patients, save them, and count what they hold of another.
 
@@ -35,6 +36,7 @@ def calibrate_intervals(
         path: JSON file for :py:meth:`ConformalIntervals.load`.
         num_samples: samples per image, at least 2; the same number in later use.
         coverage: share of the voxels that should lie within, between 0 and 1.
+        about: what else to write into the file, as the hash of the weights.
 
     Returns:
         ``{"asked": coverage, "held": share of the test set's voxels that lie within, "scale": of the intervals}``.
@@ -54,7 +56,7 @@ def calibrate_intervals(
         voxels += original.numel()
     if not voxels:
         raise ValueError("test holds no batches; coverage needs patients that the intervals were not fitted on.")
-    intervals.save(path)
+    intervals.save(path, about)
     return {"asked": coverage, "held": held / voxels, "scale": intervals.scale}
 
 

@@ -210,13 +210,17 @@ class ConformalIntervals:
         self._floor = check_number("floor", state_dict["floor"], 0, open_low=True)
         self._fitted, self._histograms = fitted, {}
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], about: Mapping[str, Any] | None = None) -> None:
         """Write the fields as JSON, beside a bundle's weights for example.
+
+        Args:
+            path: the file.
+            about: what else to write down, as the hash of the weights; ``load`` passes over it.
 
         Raises:
             RuntimeError: before ``fit`` or ``load``.
         """
-        write_json(self.state_dict(), path)
+        write_json({**self.state_dict(), **({"about": dict(about)} if about else {})}, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ConformalIntervals:
@@ -230,7 +234,7 @@ class ConformalIntervals:
         if not isinstance(content, dict):
             raise ValueError(f"path={os.fspath(path)!r} holds no fields of {cls.__name__}, but {content!r:.80}.")
         intervals = cls()
-        intervals.load_state_dict(content)
+        intervals.load_state_dict({name: value for name, value in content.items() if name != "about"})
         return intervals
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from monai.bundle import ConfigParser
 from PIL import Image
 
-from contracts.bundle_commands import bundle, read_metrics, small, write_patients, write_xrays
+from contracts.bundle_commands import bundle, config, read_metrics, small, write_patients, write_xrays
 from contracts.dicom_sources import write_projection
 from monai_cdiff.cli import main
 from monai_cdiff.data import read_series
@@ -21,6 +22,12 @@ from monai_cdiff.data import read_series
 def words(small_bundle: Callable[[str], tuple[Path, Path]]) -> list[str]:
     checkpoint = small_bundle("denoise")[1] / "checkpoints" / "model.pt"
     return ["--bundle", str(bundle("denoise")), "--checkpoint", str(checkpoint), "--device", "cpu"]
+
+
+@pytest.mark.parametrize(("count", "expected"), [(209, list(range(0, 192, 3))), (10, list(range(10)))])
+def test_validation_looks_through_the_whole_list(count: int, expected: list[int]) -> None:
+    parser = ConfigParser({**config("denoise", "train"), "datalist": {"validation": list(range(count))}})
+    assert parser.get_parsed_content("validate#volumes#data") == expected
 
 
 @pytest.mark.parametrize("modality", ["CR", "DX"])

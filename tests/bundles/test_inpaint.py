@@ -61,6 +61,17 @@ def test_dicom_outside_the_mask_is_stored_as_it_was(
         assert "inpainting" in second.DerivationDescription and second.SyntheticData == "YES"
 
 
+def test_the_mean_of_samples_keeps_what_was_measured(tmp_path: Path, words: list[str]) -> None:
+    values = np.random.default_rng(0).random(SIZE).astype(np.float32) * 1000
+    file, mask = write_nifti(tmp_path / "in.nii.gz", values), write_nifti(tmp_path / "mask.nii.gz", box())
+    several = ["--uncertainty", "--samples", "2", "--mask", str(mask), *words]
+    assert main(["restore", str(file), str(tmp_path / "out"), *several]) == 0
+    written = [tmp_path / "out" / f"in_{label}.nii.gz" for label in ("inpaint", "inpaint-std")]
+    mean, std = (nibabel.load(path).get_fdata() for path in written)
+    assert np.array_equal(mean[box() == 0], values[box() == 0])
+    assert (std[box() == 0] == 0).all() and (std[box() == 1] > 0).all()
+
+
 def test_a_mask_as_a_dicom_series(tmp_path: Path, words: list[str]) -> None:
     values, _, record = write_stack(tmp_path / "in" / "s", "MR", (16, 14, 3))
     _, _, masks = write_stack(tmp_path / "masks" / "s", "MR", (16, 14, 3))

@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from monai.bundle import create_workflow
+from monai.bundle import ConfigParser, create_workflow
 
 from contracts.bundle_commands import AFFINE, BUNDLE, ROOT, SMALL, read_metrics, write_patients
 from monai_cdiff.handlers import checkpoint_sha256, read_checkpoint
@@ -197,6 +197,35 @@ def test_a_second_training_into_the_same_folder_moves_the_first_aside(
         assert (tmp_path / name).exists() and (tmp_path / "earlier-1" / name).exists()
 
 
+def test_one_network_for_many_factors(patients: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
+    overrides = {**SMALL, "dataset_dir": str(patients), "output_dir": str(tmp_path), "factors": [2.0, 3.0]}
+    run("training", "train", **overrides)
+    checkpoint = str(tmp_path / "checkpoints" / "model.pt")
+    assert read_checkpoint(checkpoint)["settings"]["factors"] == [2.0, 3.0]
+    scores = []
+    for factor in (2.0, 3.0):
+        out = tmp_path / f"scores{factor}"
+        run("run", "evaluate", checkpoint=checkpoint, dataset_dir=str(patients), output_dir=str(out), factor=factor)
+        scores.append(read_metrics(out))
+    assert scores[0]["psnr"] == pytest.approx(read_metrics(tmp_path)["psnr"], abs=2e-5)
+    assert scores[1]["factor"] == 3.0 and scores[1]["baseline"]["psnr"] < scores[0]["baseline"]["psnr"]
+    restore = {"checkpoint": checkpoint, "dataset_dir": str(patients / "patient0"), "output_dir": str(tmp_path / "out")}
+    run("run", "inference", factor=3.0, **restore)
+    assert nibabel.load(tmp_path / "out" / "t2_sr.nii.gz").shape == (72, 60, 4)
+
+
+def test_original_and_condition_are_cropped_and_turned_alike() -> None:
+    parser = ConfigParser({**config("train"), "patch_size": 16})
+    chain = parser.get_parsed_content("train#preprocessing")
+    image = torch.rand(1, 24, 20, generator=torch.Generator().manual_seed(0))
+    found = []
+    for seed in range(8):
+        item = chain.set_random_state(seed)({"image": image, "condition": image + 1})
+        torch.testing.assert_close(item["condition"], item["image"] + 1, rtol=0, atol=0)
+        found.append(item["image"])
+    assert len({float(one[0, 0, 0]) for one in found}) > 4
+
+
 def test_subjects_of_the_training_are_not_scored(
     trained: Path, patients: Path, tmp_path: Path, run: Callable[..., Any]
 ) -> None:
@@ -310,7 +339,9 @@ def test_a_checkpoint_that_does_not_fit_leaves_everything_as_it_was(
 
 
 def test_shipped_intervals_belong_to_the_shipped_weights() -> None:
-    intervals = ConformalIntervals.load(BUNDLE / "models" / "intervals.json")
+    file = BUNDLE / "models" / "intervals.json"
+    assert json.loads(file.read_text())["about"] == {"model_sha256": checkpoint_sha256(BUNDLE / "models" / "model.pt")}
+    intervals = ConformalIntervals.load(file)
     assert intervals.coverage == 0.9 and intervals.n_calibration["voxels"] == 384 * 384 * 19
     low, high = intervals.interval(torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 0.1))
     torch.testing.assert_close(high, torch.full_like(high, intervals.scale * (0.1 + intervals.floor)))

@@ -126,6 +126,21 @@ def test_the_regression_of_the_same_backbone(
     assert read_metrics(tmp_path / "again")["psnr"] == pytest.approx(first["psnr"], abs=2e-5)
 
 
+def test_weights_of_a_regression_are_told_from_those_of_a_diffusion(
+    task: str, data: Path, output: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    overrides = {"dataset_dir": str(data), "output_dir": str(tmp_path), "checkpoint": model(output)}
+    with pytest.raises(RuntimeError) as caught:
+        run("run", f"{task}/evaluate", f"{task}/evaluate_regression", **overrides)
+    assert "the weights of a regression are scored by evaluate.json together" in str(caught.value.__cause__)
+
+
+def test_nothing_to_restore_is_said_in_so_many_words(task: str, run: Callable[..., Any]) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        run("run", f"{task}/inference")
+    assert "input_dir=None: give the folder or file to restore" in str(caught.value.__cause__)
+
+
 def test_the_paper_to_the_letter(task: str, data: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
     short = {"sampler__num_train_timesteps": 8, "scheduler__num_train_timesteps": 8, "num_inference_steps": 8}
     overrides = {**small(task), **short, "image_size": 16, "dataset_dir": str(data), "output_dir": str(tmp_path)}

@@ -61,6 +61,8 @@ def test_more_processes_than_items() -> None:
 
 def test_spacing_range() -> None:
     assert spacing_range(VOLUMES) == [[0.5, 0.5], [0.5, 0.5], [3.0, 3.0]]
+    picture = {"image": MetaTensor(torch.zeros(1, 6, 5), meta={"raster_bits": 8})}
+    assert spacing_range([*VOLUMES, picture]) == spacing_range(VOLUMES) and spacing_range([picture]) == []
 
 
 def keyed(seed: int = 0) -> KeyedDataset:

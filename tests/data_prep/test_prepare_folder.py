@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 
 from monai_cdiff.data import make_datalist
 
@@ -139,12 +141,21 @@ class TestDicom:
 
 
 class TestPictures:
-    def test_png_and_jpeg(self, tmp_path, listed, write_jpeg):
+    def test_every_format_that_the_bundles_read(self, tmp_path, listed, write_jpeg):
         for i in range(8):
-            write_jpeg(tmp_path / "flat" / f"p{i // 2}" / f"{i}.{'png' if i % 2 else 'jpeg'}", i)
+            write_jpeg(tmp_path / "flat" / f"p{i // 2}" / f"{i}.{('png', 'jpeg', 'tif', 'bmp')[i % 4]}", i)
         datalist, _ = listed("folder", tmp_path / "flat")
         assert sorted(item["subject"] for item in items_of(datalist)) == sorted(["p0", "p1", "p2", "p3"] * 2)
         assert len(make_datalist(tmp_path / "out" / "list.json")["test"]) == 2
+
+    def test_colour_is_found_before_the_training_does(self, tmp_path, prepare, write_jpeg):
+        for i in range(3):
+            write_jpeg(tmp_path / "flat" / f"p{i}" / "a.png", i)
+        colours = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+        Image.fromarray(colours).save(tmp_path / "flat" / "p0" / "b.png")
+        code, _, err = prepare("folder", tmp_path / "flat", tmp_path / "list.json")
+        assert code == 2 and "b.png: cannot be read: " in err and "colour" in err
+        assert prepare("folder", tmp_path / "flat", tmp_path / "list.json", "--skip-unreadable")[0] == 0
 
     def test_no_plane_no_series(self, tmp_path, prepare, write_jpeg):
         write_jpeg(tmp_path / "flat" / "a.png")

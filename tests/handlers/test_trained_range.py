@@ -64,6 +64,15 @@ def test_a_picture_is_held_to_the_axes_it_has(caplog: pytest.LogCaptureFixture) 
     ]
 
 
+def test_a_picture_has_no_voxel_size_to_warn_of(caplog: pytest.LogCaptureFixture) -> None:
+    image = MetaTensor(torch.zeros(1, 4, 4), meta={"raster_bits": 8})
+    engine = Engine(lambda engine, batch: None)
+    TrainedRangeHandler({"spacing_range": [[0.5, 0.6], [0.5, 0.6], [3.0, 3.0]]}).attach(engine)
+    engine.run([list_data_collate([{"image": image}])])
+    run({"spacing_range": []}, None, 0.5)
+    assert not caplog.records
+
+
 def test_no_spacing_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     run({"factor": 4.0}, 4.0, 0.01, 100.0)
     run({"factor": 4.0, "spacing_range": None}, 4.0, 0.01)

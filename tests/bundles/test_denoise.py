@@ -30,6 +30,15 @@ def test_validation_looks_through_the_whole_list(count: int, expected: list[int]
     assert parser.get_parsed_content("validate#volumes#data") == expected
 
 
+def test_pictures_for_a_network_of_volumes_are_refused(tmp_path: Path, run: Callable[..., Any]) -> None:
+    data = write_xrays(tmp_path / "in")
+    with pytest.raises(RuntimeError) as caught:
+        overrides = {**small("denoise"), "dataset_dir": str(data), "output_dir": str(tmp_path / "out")}
+        run("training", "denoise/train", spatial_dims=3, **overrides)
+    assert "an image of 2 dimensions; this bundle takes images of 3" in str(caught.value.__cause__)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("modality", ["CR", "DX"])
 def test_an_xray_in_dicom_comes_back_as_one(modality: str, tmp_path: Path, words: list[str]) -> None:
     write_projection(tmp_path / "x", modality)

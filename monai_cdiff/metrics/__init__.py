@@ -1,4 +1,4 @@
-"""Metrics that MONAI lacks."""
+"""Metrics that MONAI lacks, and how sure their means are."""
 
 from __future__ import annotations
 
@@ -7,5 +7,16 @@ from .brightness_shift import BrightnessShiftMetric
 from .coverage import CoverageMetric
 from .flicker import FlickerMetric
 from .seam import SeamMetric
+from .statistics import BootstrapInterval, PairedTest, bootstrap_interval, paired_test
 
-__all__ = ["AcutanceMetric", "BrightnessShiftMetric", "CoverageMetric", "FlickerMetric", "SeamMetric"]
+__all__ = [
+    "AcutanceMetric",
+    "BootstrapInterval",
+    "BrightnessShiftMetric",
+    "CoverageMetric",
+    "FlickerMetric",
+    "PairedTest",
+    "SeamMetric",
+    "bootstrap_interval",
+    "paired_test",
+]

@@ -6,6 +6,7 @@ from .acutance import AcutanceMetric
 from .brightness_shift import BrightnessShiftMetric
 from .coverage import CoverageMetric
 from .flicker import FlickerMetric
+from .lpips import LPIPSMetric
 from .seam import SeamMetric
 from .statistics import BootstrapInterval, PairedTest, bootstrap_interval, paired_test
 
@@ -15,6 +16,7 @@ __all__ = [
     "BrightnessShiftMetric",
     "CoverageMetric",
     "FlickerMetric",
+    "LPIPSMetric",
     "PairedTest",
     "SeamMetric",
     "bootstrap_interval",

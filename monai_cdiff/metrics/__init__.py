@@ -5,7 +5,10 @@ from __future__ import annotations
 from .acutance import AcutanceMetric
 from .brightness_shift import BrightnessShiftMetric
 from .coverage import CoverageMetric
+from .fid import FIDMetric
 from .flicker import FlickerMetric
+from .inception import inception_features
+from .kid import KIDMetric
 from .lpips import LPIPSMetric
 from .seam import SeamMetric
 from .statistics import BootstrapInterval, PairedTest, bootstrap_interval, paired_test
@@ -15,10 +18,13 @@ __all__ = [
     "BootstrapInterval",
     "BrightnessShiftMetric",
     "CoverageMetric",
+    "FIDMetric",
     "FlickerMetric",
+    "KIDMetric",
     "LPIPSMetric",
     "PairedTest",
     "SeamMetric",
     "bootstrap_interval",
+    "inception_features",
     "paired_test",
 ]

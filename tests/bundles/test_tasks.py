@@ -23,11 +23,11 @@ BASELINES = {"sr": "bilinear", "denoise": "noisy image", "inpaint": "mean fill"}
 OWN = {
     "train": {
         "baseline", "choices", "datalist#dimensions", "domain", "factor", "factor_input", "factors", "facts", "loading",
-        "mask", "mask_seed", "neighbours", "network_def#in_channels", "noise", "noise_seed", "parameterization",
-        "patch_size", "preprocessing", "settings", "source", "task", "test#dataset", "test#volumes", "titles",
-        "train#items", "train#preprocessing", "train#volume_preprocessing", "train#volumes", "training_mask",
-        "training_noise", "val_images", "val_slices_per_volume", "validate#dataset", "validate#inferer",
-        "validate#volumes",
+        "mask", "mask_seed", "max_iterations", "neighbours", "network_def#in_channels", "noise", "noise_seed",
+        "parameterization", "patch_size", "preprocessing", "settings", "source", "task", "test#dataset",
+        "test#volumes", "titles", "train#items", "train#preprocessing", "train#volume_preprocessing",
+        "train#volumes", "training_mask", "training_noise", "val_images", "val_interval", "val_slices_per_volume",
+        "validate#dataset", "validate#inferer", "validate#volumes",
     },
     "evaluate": {
         "baseline", "consistent", "datalist#dimensions", "dataset#neighbours", "domain", "factor", "factor_input",

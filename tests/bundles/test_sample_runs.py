@@ -13,7 +13,9 @@ from contracts.bundle_commands import ROOT, command, environment, read_metrics
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
-@pytest.mark.parametrize(("task", "iterations", "gain"), [("sr", 500, 2.5), ("denoise", 300, 5.0), ("inpaint", 300, 2.0)])
+@pytest.mark.parametrize(
+    ("task", "iterations", "gain"), [("sr", 500, 2.5), ("denoise", 300, 5.0), ("inpaint", 300, 2.0)]
+)
 def test_sample_run_clearly_beats_its_baseline(task: str, iterations: int, gain: float, tmp_path: Path) -> None:
     words = command("training", "--config_file", f"bundles/{task}/train.json", output_dir=tmp_path, device="cpu")
     result = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True)

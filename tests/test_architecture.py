@@ -77,6 +77,8 @@ DOORS = {
     ("", "engines"): "engines sit on top: build them in a script, a bundle, cli or evaluation",
     ("", "handlers"): "handlers are attached from outside: pass them in train_handlers or val_handlers",
     ("", "networks"): "take the network as an argument, as monai_cdiff.inferers do",
+    ("", "evaluation"): "studies are made and scored by cli alone: take what is measured from monai_cdiff.metrics",
+    ("", "cli"): "commands call what the other rooms do, never the other way: give this room a function of its own",
     ("", "data"): "take arrays or tensors as arguments; files are read by monai_cdiff.transforms.io",
     ("", ""): "import down only: move what both need to monai_cdiff.utils, or take it as an argument",
 }
@@ -315,6 +317,10 @@ WRONG_IMPORTS = [
     ("inferers.restoration", "from ..networks.nets import ConditionalUNet", "take the network as an argument"),
     ("inferers.restoration", "from ..engines import X", "engines sit on top"),
     ("engines.trainer", "from ..handlers import X", "handlers are attached from outside"),
+    ("inferers.restoration", "from ..evaluation import X", "made and scored by cli alone"),
+    ("metrics.coverage", "def f():\n    from ..evaluation import X", "made and scored by cli alone"),
+    ("evaluation.reader_study", "from ..cli import X", "never the other way"),
+    ("evaluation.reader_study", "from PIL import Image", "inside the function"),
     ("utils.checks", "from importlib import import_module\nimport_module('monai_cdiff.metrics')", "down only"),
     ("utils.checks", "import_module('..metrics', __package__)", "down only"),
     ("utils.checks", "import monai_cdiff", "not the whole house"),
@@ -334,6 +340,7 @@ RIGHT_IMPORTS = [
     ("transforms.io.array", "from ...data import read_series\nfrom ...operators import X"),
     ("data.writer", "from .. import __version__\nif TYPE_CHECKING:\n    import pydicom\ndef f():\n    import pydicom"),
     ("handlers.ema", "from ignite.engine import Events\nfrom ..inferers import RestorationInferer"),
+    ("evaluation.image_pairs", "from ..data import X\nfrom ..metrics import Y\nfrom ..inferers import Z"),
     ("cli.evaluate", "from ..evaluation import X\nfrom ..engines import Y"),
     ("__main__", "from monai_cdiff.cli import main"),
 ]

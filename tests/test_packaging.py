@@ -37,8 +37,11 @@ def test_the_installed_package_is_tested() -> None:
 
 def test_every_file_is_installed() -> None:
     installed = Path(monai_cdiff.__file__).parent
-    wanted = [path.relative_to(ROOT / "monai_cdiff") for path in (ROOT / "monai_cdiff").rglob("*.py")]
-    missing = [str(path) for path in [*wanted, Path("py.typed")] if not (installed / path).is_file()]
+    source = ROOT / "monai_cdiff"
+    ours = [path.relative_to(source) for path in source.rglob("*") if "__pycache__" not in path.parts]
+    wanted = [path for path in ours if path.suffix in (".py", ".typed", ".html")]
+    assert {path.suffix for path in wanted} == {".py", ".typed", ".html"}
+    missing = [str(path) for path in wanted if not (installed / path).is_file()]
     assert not missing
 
 

@@ -65,6 +65,8 @@ def test_the_wheel_holds_each_bundle_once(wheel: Path, capsys: pytest.CaptureFix
         if path.is_file() and "output" not in path.relative_to(ROOT).parts
     }
     assert {name: content for name, content in contents.items() if "/bundles/" in name} == wanted
+    page = "monai_cdiff/evaluation/reader_study.html"
+    assert contents[page] == (ROOT / page).read_bytes()
     weights = Counter(content for name, content in contents.items() if name.endswith(".pt"))
     assert weights and max(weights.values()) == 1
 

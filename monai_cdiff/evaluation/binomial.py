@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -75,12 +76,14 @@ def _check(successes: int, trials: int) -> None:
 def _at_most(count: int, trials: int, p: float) -> float:
     """The chance of at most ``count`` successes; ``0 < p < 1`` and ``count < trials``."""
     odds, fixed = math.log(p), math.log1p(-p)
-    logs = (_log_comb(trials, k) + k * odds + (trials - k) * fixed for k in range(count + 1))
+    logs = (ways + k * odds + (trials - k) * fixed for k, ways in enumerate(_log_combs(trials, count)))
     return math.fsum(map(math.exp, logs))
 
 
-def _log_comb(n: int, k: int) -> float:
-    return math.log(math.comb(n, k))
+@functools.lru_cache(maxsize=8)
+def _log_combs(trials: int, count: int) -> tuple[float, ...]:
+    """Logarithms of the binomial coefficients from 0 to ``count``, rounded once: those of gamma functions err more."""
+    return tuple(math.log(math.comb(trials, k)) for k in range(count + 1))
 
 
 def _solve(rising: Callable[[float], float], value: float) -> float:

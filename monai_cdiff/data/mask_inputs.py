@@ -20,10 +20,10 @@ def with_masks(
 ) -> list[dict[str, Any]]:
     """Each image to inpaint with its mask.
 
-    A mask is a NIfTI file, a picture (PNG and the like), or a DICOM series, whatever the image is: 0 where the image
-    was measured, any other number where it is to be filled. In a folder of masks, the mask of an image has the name of
-    its file (less the ending), that of a series, and of one that is a single file, the name of the folder of the
-    series; folders between ``input_root`` and the image may be repeated.
+    A mask is a NIfTI file, a picture (PNG and the like, but no JPEG, which blurs edges), or a DICOM series, whatever
+    the image is: 0 where the image was measured, any other number where it is to be filled. In a folder of masks, the
+    mask of an image has the name of its file (less the ending), that of a series, and of one that is a single file, the
+    name of the folder of the series; folders between ``input_root`` and the image may be repeated.
 
     Args:
         items: what :py:func:`list_inputs` found.
@@ -35,7 +35,7 @@ def with_masks(
 
     Raises:
         FileNotFoundError: if there is no such file or folder, or an image has no mask.
-        ValueError: if no mask is given, or several could be meant.
+        ValueError: if no mask is given, several could be meant, or one is a JPEG.
 
     Example:
         >>> with_masks(list_inputs("/data/t1"), "/data/holes", "/data/t1")  # doctest: +SKIP
@@ -119,6 +119,8 @@ def _is_series(path: Path) -> bool:
 
 
 def _image(path: Path) -> str | list[str]:
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        raise ValueError(f"mask={str(path)!r}: a JPEG is not exact, so it would cover more than was drawn; give a PNG.")
     if path.is_file():
         return str(path) if is_nifti(path.name) or is_raster(path.name) else [str(path)]
     return sorted(str(p) for p in path.rglob("*") if p.is_file())

@@ -75,9 +75,21 @@ def checkpoint_sha256(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def trained_settings(path: str | Path) -> dict[str, Any]:
-    """What a checkpoint was trained with: task, sizes, factor, normalisation, parameterization."""
+def trained_settings(path: str | Path, task: str | None = None) -> dict[str, Any]:
+    """What a checkpoint was trained with: task, sizes, factor, normalisation, parameterization.
+
+    Args:
+        path: ``model.pt`` or ``checkpoint.pt`` of a training.
+        task: what the weights are wanted for; None takes those of any task.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no checkpoint, or was trained for another task.
+    """
     content = read_checkpoint(path)
+    trained = content["settings"].get("task")
+    if task is not None and trained != task:
+        raise ValueError(f"checkpoint={str(path)!r} was trained for {trained!r}; this bundle takes those for {task!r}.")
     return {**content["settings"], "parameterization": content["parameterization"]}
 
 

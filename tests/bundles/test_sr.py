@@ -15,6 +15,7 @@ import torch
 from monai.bundle import ConfigParser, create_workflow
 
 from contracts.bundle_commands import AFFINE, BUNDLE, ROOT, SMALL, read_metrics, write_patients
+from monai_cdiff.cli import main
 from monai_cdiff.handlers import checkpoint_sha256, read_checkpoint
 from monai_cdiff.inferers import ConformalIntervals
 from monai_cdiff.operators import downsample
@@ -247,6 +248,20 @@ def test_the_overlay_of_uncertainty_writes_two_images(
     original = nibabel.load(patients / "patient0" / "t2.nii.gz").get_fdata()
     assert mean.mean() == pytest.approx(original.mean(), rel=0.05)
     assert mean.shape == std.shape and std.min() >= 0 and 0 < std.mean() < original.std()
+
+
+def test_a_volume_with_nan_is_named_before_any_is_restored(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_patients(tmp_path / "in", count=2)
+    bad = folder / "patient1" / "t2.nii.gz"
+    values = nibabel.load(bad).get_fdata(dtype=np.float32)
+    values[0, 0, 0] = np.nan
+    nibabel.save(nibabel.Nifti1Image(values, AFFINE), bad)
+    words = ["--bundle", str(BUNDLE), "--checkpoint", str(trained / "checkpoints" / "model.pt")]
+    assert main(["restore", str(folder), str(tmp_path / "out"), *words]) == 2
+    error = capsys.readouterr().err
+    assert str(bad) in error and "NaN or infinite values" in error and not list(tmp_path.rglob("*_sr.nii.gz"))
 
 
 def test_a_single_file_is_restored_into_the_output_folder(

@@ -135,6 +135,20 @@ def test_weights_of_a_regression_are_told_from_those_of_a_diffusion(
     assert "the weights of a regression are scored by evaluate.json together" in str(caught.value.__cause__)
 
 
+def test_weights_of_another_task_are_refused(
+    task: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], run: Callable[..., Any]
+) -> None:
+    other = {"sr": "denoise", "denoise": "sr", "inpaint": "sr"}[task]
+    checkpoint, said = str(bundle(other) / "models" / "model.pt"), f"was trained for '{other}'; this bundle takes"
+    mask = ["--mask", str(data.parent / f"{data.name}-masks")] if task == "inpaint" else []
+    words = ["--bundle", str(bundle(task)), "--checkpoint", checkpoint, *mask]
+    assert main(["restore", str(data), str(tmp_path / "out"), *words]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
+    with pytest.raises(RuntimeError) as caught:
+        run("run", f"{task}/evaluate", checkpoint=checkpoint, dataset_dir=str(data), output_dir=str(tmp_path / "out"))
+    assert said in str(caught.value.__cause__)
+
+
 def test_nothing_to_restore_is_said_in_so_many_words(task: str, run: Callable[..., Any]) -> None:
     with pytest.raises(RuntimeError) as caught:
         run("run", f"{task}/inference")

@@ -53,6 +53,14 @@ class TestOneMask:
         assert item == {"image": image, "subject": "a", "key": "k", "mask": mask}
         assert masks_of(tmp_path / "in", tmp_path / "hole.nii") == [mask]
 
+    @pytest.mark.parametrize("mask", ["holes/a.jpg", "holes"])
+    def test_a_jpeg_is_refused(self, mask: str, tmp_path: Path) -> None:
+        nifti(tmp_path / "in" / "a.nii.gz")
+        png(tmp_path / "holes" / "a.png")
+        (tmp_path / "holes" / "a.png").rename(tmp_path / "holes" / "a.jpg")
+        with pytest.raises(ValueError, match="a.jpg': a JPEG is not exact, so it would cover more than was drawn"):
+            masks_of(tmp_path / "in", tmp_path / mask)
+
     def test_a_home_folder_and_a_relative_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         image, mask = nifti(tmp_path / "in" / "a.nii.gz"), nifti(tmp_path / "hole.nii")
         monkeypatch.setenv("HOME", str(tmp_path))

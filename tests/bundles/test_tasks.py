@@ -149,6 +149,15 @@ def test_weights_of_another_task_are_refused(
     assert said in str(caught.value.__cause__)
 
 
+def test_an_unknown_split_is_refused(
+    task: str, data: Path, output: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    overrides = {"dataset_dir": str(data), "output_dir": str(tmp_path / "out"), "checkpoint": model(output)}
+    with pytest.raises(RuntimeError) as caught:
+        run("run", f"{task}/evaluate", split="tset", **overrides)
+    assert "split='tset' is not supported; allowed: 'training', 'validation', 'test'" in str(caught.value.__cause__)
+
+
 def test_nothing_to_restore_is_said_in_so_many_words(task: str, run: Callable[..., Any]) -> None:
     with pytest.raises(RuntimeError) as caught:
         run("run", f"{task}/inference")

@@ -18,11 +18,11 @@ from .dicom_series import (
     source_record,
 )
 from .dicom_writer import DicomSeriesWriter
-from .inputs import list_inputs, output_name, output_stem
+from .inputs import check_inputs, list_inputs, output_name, output_stem
 from .items import ItemDataset, spacing_range, with_factors
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
 from .mapped_dataset import MappedCacheDataset
-from .mask_inputs import check_inputs, with_masks
+from .mask_inputs import with_masks
 from .nifti_reader import NiftiReader, check_nifti
 from .nifti_writer import NiftiWriter
 from .patient_folders import image_dimensions, is_nifti, is_raster, subject_of

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..utils import root_cause
 from .dicom_series import scan_series
 from .patient_folders import is_nifti, is_raster, stem
 
-__all__ = ["check_inputs", "with_masks"]
+__all__ = ["with_masks"]
 
 
 def with_masks(
@@ -58,22 +57,6 @@ def with_masks(
         if len(items) == 1 and _is_series(path):
             return [{**items[0], "mask": _image(path)}]
         raise
-
-
-def check_inputs(items: Sequence[Mapping[str, Any]], transform: Callable[[Any], Any]) -> None:
-    """Prepare every image once and forget it, so that what cannot be used is refused before the first is restored.
-
-    Raises:
-        ValueError: for the first image that cannot be prepared; the message names its file.
-    """
-    for item in items:
-        try:
-            transform(dict(item))
-        except Exception as error:
-            cause, image = root_cause(error), item["image"]
-            file = image if isinstance(image, str) else image[0]
-            text = str(cause)
-            raise ValueError(text if file in text else f"{file}: {text}") from error
 
 
 def _find(

@@ -26,10 +26,10 @@ from .. import __version__
 from ..utils import check_integer, derive_seed, replacing
 from .image_pairs import ImagePair, list_pairs, read_pair
 
-__all__ = ["KEY_FORMAT", "key_path", "make_study"]
+__all__ = ["KEY_FORMAT", "SIDES", "key_path", "make_study"]
 
 KEY_FORMAT = "monai_cdiff reader study key 1"
-_SIDES = ("left", "right")
+SIDES = ("left", "right")
 _LOSSY = (".jpg", ".jpeg")
 _LARGE_MIB = 200
 
@@ -129,7 +129,7 @@ def _sides(seed: int, pairs: list[ImagePair]) -> list[str]:
     """The side of each pair's real image."""
     first = derive_seed(seed, "first", *(pair.name for pair in pairs)) % 2
     place = {pair.name: place for place, pair in enumerate(_shuffled(seed, "side", pairs))}
-    return [_SIDES[(place[pair.name] + first) % 2] for pair in pairs]
+    return [SIDES[(place[pair.name] + first) % 2] for pair in pairs]
 
 
 def _shown(pair: ImagePair, side: str) -> dict[str, Any]:

@@ -15,11 +15,10 @@ import numpy as np
 
 from ..utils import check_integer, check_number, check_option, derive_seed
 from .binomial import binomial_interval, binomial_test
-from .reader_study import KEY_FORMAT
+from .reader_study import KEY_FORMAT, SIDES
 
 __all__ = ["PooledScore", "ReaderScore", "StudyScore", "score_study"]
 
-_SIDES = ("left", "right")
 _LEVEL = 0.95
 
 
@@ -186,7 +185,7 @@ def _read_key(file: str) -> tuple[dict[str, Any], dict[int, str]]:
         number = check_integer(f"{file}: pair", entry.get("pair"), 1)
         if number in real:
             raise ValueError(f"{file}: pair={number} stands there twice; is the key whole?")
-        real[number] = check_option(f"{file}: pair={number}: real", entry.get("real"), _SIDES)
+        real[number] = check_option(f"{file}: pair={number}: real", entry.get("real"), SIDES)
     if not real or not isinstance(content.get("study"), str):
         raise ValueError(f"{file}: names no study or no pairs; is the key whole?")
     return content, real
@@ -207,7 +206,7 @@ def _read_answers(file: str, study: str, real: dict[int, str]) -> _Answers:
             raise ValueError(f"{file}: pair={number!r} is not in the study; its pairs are {min(real)} to {max(real)}.")
         if number in fooled:
             raise ValueError(f"{file}: pair={number} is answered twice; allowed is one answer to a pair.")
-        chosen = check_option(f"{file}: pair={number}: chosen", entry.get("chosen"), _SIDES)
+        chosen = check_option(f"{file}: pair={number}: chosen", entry.get("chosen"), SIDES)
         fooled[number] = chosen != real[number]
         left += chosen == "left"
         seconds.append(check_number(f"{file}: pair={number}: ms", entry.get("ms"), 0.0, math.inf) / 1000)

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_command", "packaged_bundles", "which_bundles"]
+__all__ = ["add_command", "bundle_folder", "packaged_bundles", "which_bundles"]
 
 _FOLDERS = ("configs", "docs", "models")
 _EXPORT = """\
@@ -56,6 +56,34 @@ def packaged_bundles() -> dict[str, Path]:
     places = (package / "bundles", package.parent / "bundles")
     root = next((place for place in places if place.is_dir()), places[0])
     return {file.parent.parent.name: file.parent.parent for file in sorted(root.glob("*/configs/metadata.json"))}
+
+
+def bundle_folder(bundle: str | None, config: str) -> Path:
+    """The folder of the bundle that a command was given.
+
+    Args:
+        bundle: a folder, or the name of a packaged bundle; None for bundles/sr if there is that folder, else the
+            packaged sr.
+        config: name of the configuration that it must have.
+
+    Raises:
+        FileNotFoundError: if there is no such bundle, or it has no such configuration.
+
+    Example:
+        >>> bundle_folder("sr", "inference.json").name
+        'sr'
+    """
+    folder = Path("bundles/sr" if bundle is None else bundle).expanduser().absolute()
+    if not (folder / "configs").is_dir():  # a folder of another kind may have the name of a task
+        folder = packaged_bundles().get("sr" if bundle is None else bundle, folder)
+    file = folder / "configs" / config
+    if not file.is_file():
+        shown = folder if bundle is None else bundle
+        raise FileNotFoundError(
+            f"--bundle {shown}: {file} does not exist; give the folder of a bundle, or name a packaged one; "
+            f"{which_bundles(os.path.basename(str(shown)))}"
+        )
+    return folder
 
 
 def which_bundles(name: str) -> str:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .bundle import packaged_bundles, which_bundles
+from .bundle import bundle_folder
 from .errors import FAILURE, WRONG_INPUT, CommandError
 
 __all__ = ["add_command"]
@@ -88,19 +88,8 @@ def _restore(args: argparse.Namespace) -> int:
 
 
 def _configs(bundle: str | None, uncertainty: bool) -> list[Path]:
-    folder = Path("bundles/sr" if bundle is None else bundle).expanduser().absolute()
-    if not (folder / "configs").is_dir():  # an OUTPUT may have the name of a task
-        folder = packaged_bundles().get("sr" if bundle is None else bundle, folder)
     names = ["inference.json", *(["uncertainty.json"] if uncertainty else [])]
-    files = [folder / "configs" / name for name in names]
-    for file in files:
-        if not file.is_file():
-            shown = folder if bundle is None else bundle
-            raise FileNotFoundError(
-                f"--bundle {shown}: {file} does not exist; give the folder of a bundle, or name a packaged one; "
-                f"{which_bundles(os.path.basename(str(shown)))}"
-            )
-    return files
+    return [bundle_folder(bundle, name) / "configs" / name for name in names]
 
 
 def _overrides(args: argparse.Namespace, config: dict[str, Any], file: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .acutance import AcutanceMetric
+from .acutance import AcutanceMetric, acutance
 from .brightness_shift import BrightnessShiftMetric
 from .coverage import CoverageMetric
 from .fid import FIDMetric
@@ -24,6 +24,7 @@ __all__ = [
     "LPIPSMetric",
     "PairedTest",
     "SeamMetric",
+    "acutance",
     "bootstrap_interval",
     "inception_features",
     "paired_test",

@@ -8,7 +8,7 @@ from monai.utils import MetricReduction, look_up_option
 
 from ..utils import check_finite, check_integer
 
-__all__ = ["AcutanceMetric"]
+__all__ = ["AcutanceMetric", "acutance"]
 
 
 class AcutanceMetric(RegressionMetric):
@@ -55,11 +55,22 @@ class AcutanceMetric(RegressionMetric):
             )
 
     def _compute_metric(self, y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        restored, original = _acutance(check_finite("y_pred", y_pred)), _acutance(check_finite("y", y))
+        restored, original = acutance(check_finite("y_pred", y_pred)), acutance(check_finite("y", y))
         return torch.where(original > 0, restored / original, torch.nan)
 
 
-def _acutance(image: torch.Tensor) -> torch.Tensor:
-    """Mean gradient magnitude, shape (B, C)."""
+def acutance(image: torch.Tensor) -> torch.Tensor:
+    """Mean gradient magnitude per pixel, in the first two spatial axes, by central differences.
+
+    Args:
+        image: shape (B, C, H, W) or (B, C, H, W, D), H and W at least 2.
+
+    Returns:
+        Shape (B, C), float32, in units of the image per pixel.
+
+    Example:
+        >>> acutance(torch.arange(4.0).expand(1, 1, 4, 4)).tolist()
+        [[1.0]]
+    """
     rows, columns = torch.gradient(image.float(), dim=(2, 3))
     return (rows.square() + columns.square()).sqrt().flatten(2).mean(2)

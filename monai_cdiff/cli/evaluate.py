@@ -1,0 +1,149 @@
+"""``evaluate``: methods compared on one test set, with tables, figures and a report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shlex
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .bundle import bundle_folder, packaged_bundles
+from .errors import FAILURE
+
+if TYPE_CHECKING:
+    from ..evaluation import BundleEvaluation, Judges
+
+__all__ = ["add_command"]
+
+_DESCRIPTION = """\
+Run methods on the same test images with the same degradations, measure them, and write results.json, tables (Markdown,
+CSV), figures (PNG) and report.html. The test set is that of the bundle's evaluate.json. What was restored is kept in
+OUT/cache, so that an interrupted comparison goes on, and one with a further method restores nothing twice.
+
+METHOD is a name, or NAME=CHECKPOINT for weights of your own, each followed by ,ID=VALUE for ids of evaluate.json:
+  sr        bilinear, bicubic
+  denoise   noisy, median, nlm, tv, wavelet
+  inpaint   mean_fill, biharmonic
+  any task  mean, sample, average, antithetic (the bundle's weights), regression=REGRESSION/checkpoints/model.pt,
+            slow=,output=sample,num_inference_steps=20 (the bundle's weights in another way)
+The other methods are tested against the last one, or that of --reference. Research only, not for diagnosis."""
+_DEFAULTS = {"sr": "bilinear", "denoise": "noisy", "inpaint": "mean_fill"}
+# Argument of the command -> id of evaluate.json that it overrides.
+_IDS = ("dataset_dir", "checkpoint", "split", "series", "plane", "split_seed", "seed", "device")
+
+
+def add_command(commands: Any) -> None:
+    """Add ``evaluate`` to the commands of an argument parser."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="compare methods on a test set: tables, figures, report",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+    def add(name: str, **options: Any) -> None:
+        parser.add_argument(*dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"]), dest=name, **options)
+
+    add("bundle", help='folder of the bundle, or name of a packaged one (default: bundles/sr, else the packaged "sr")')
+    add("dataset_dir", help="patient folders or a datalist, as for the bundle (default: the sample data)")
+    add("methods", nargs="+", metavar="METHOD", help="what to compare (default: the degraded image, mean and sample)")
+    add("output_dir", metavar="OUT", help="what is written (default: output/comparison in the bundle's folder)")
+    add("checkpoint", help="the bundle's weights, which also say what the test images are (default: the bundle's)")
+    add("split", help="which split is scored (default: test)")
+    add("series", help="which DICOM series")
+    add("plane", help="which DICOM series, by its plane")
+    add("split_seed", type=int, help="who trains and who tests")
+    add("set", action="append", metavar="ID=VALUE", help="any other id of evaluate.json, for all methods")
+    add("vary", metavar="ID=V1,V2,...", help="measure everything for each value, such as factor=2,4 (or a JSON list)")
+    add("reference", metavar="METHOD", help="which method the others are tested against (default: the last)")
+    add("classifier", metavar="BUNDLE", help="score by its accuracy, and FID and KID by its features")
+    add("segmenter", metavar="BUNDLE", help="score by the Dice of its structures, where the datalist has labels")
+    add("label_key", default="label", help='entry of the datalist with the label image (default: "label")')
+    add("lpips_weights", metavar="FILE", help="torchvision's weights for LPIPS; without them it is n/a")
+    add("lpips_net", default="alex", choices=("alex", "vgg", "squeeze"), help="network of LPIPS (default: alex)")
+    add("inception_weights", metavar="FILE", help="torch-fidelity's weights, for FID and KID by Inception")
+    add("examples", type=int, default=4, metavar="N", help="images shown in the figures (default: 4)")
+    add("seed", type=int, help="of the samples, the bootstrap and the tests (default: 0)")
+    add("device", help='"cpu", "cuda" (default: a GPU if there is one)')
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from ..evaluation import Comparison, parse_method, write_report
+
+    logging.getLogger("monai_cdiff.evaluation").setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+    folder = bundle_folder(args.bundle, "evaluate.json")
+    task = json.loads((folder / "configs" / "evaluate.json").read_text(encoding="utf-8"))["task"]
+    words = args.methods or [_DEFAULTS[task], "mean", "sample"]
+    comparison = Comparison(
+        folder,
+        output := _output_dir(args, folder),
+        [parse_method(word, task) for word in words],
+        lambda evaluation: _judges(args, evaluation),
+        {**{name: value for name in _IDS if (value := getattr(args, name)) is not None}, **_pairs(args.set)},
+        _varied(args.vary),
+        args.reference,
+        args.examples,
+        shlex.join(["python", "-m", "monai_cdiff", *sys.argv[1:]]),
+    )
+    results = comparison.run()
+    files = write_report(output)
+    print((output / "tables.md").read_text(encoding="utf-8"))
+    print(*(str(path) for path in files), sep="\n")
+    return FAILURE if any("psnr" in row and row["psnr"] is None for row in results["rows"]) else 0
+
+
+def _judges(args: argparse.Namespace, evaluation: BundleEvaluation) -> Judges:
+    from ..evaluation import Judges, flicker_metric, image_metrics
+
+    spatial_dims = evaluation["spatial_dims"]
+    images = image_metrics(spatial_dims, args.lpips_weights, args.lpips_net)
+    has_depth = any(evaluation.dataset.volumes[n]["image"].ndim == 4 for n in range(len(evaluation.dataset.volumes)))
+    volumes = [flicker_metric()] if has_depth else []
+    return Judges(images, volumes, [])
+
+
+def _output_dir(args: argparse.Namespace, folder: Path) -> Path:
+    if args.output_dir is not None:
+        return Path(args.output_dir).expanduser().absolute()
+    if args.bundle is None or not Path(args.bundle).is_dir():
+        if folder in packaged_bundles().values() and not Path("bundles").is_dir():
+            raise ValueError("--output_dir is needed, since a packaged bundle is never written to.")
+    return folder / "output" / "comparison"
+
+
+def _pairs(words: list[str] | None) -> dict[str, Any]:
+    pairs = {}
+    for word in words or []:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--set {word!r} is not ID=VALUE.")
+        pairs[name] = _value(value)
+    return pairs
+
+
+def _varied(word: str | None) -> tuple[str, list[Any]] | None:
+    if word is None:
+        return None
+    name, equals, text = word.partition("=")
+    if not equals or not name or not text:
+        raise ValueError(f"--vary {word!r} is not ID=VALUE,VALUE,...")
+    values = _value(text)
+    if not isinstance(values, list):
+        values = [_value(part) for part in text.split(",")]
+    return name, values
+
+
+def _value(text: str) -> Any:
+    if text[:1] in ("$", "@", "%"):
+        raise ValueError(f"{text!r} begins with {text[0]!r}, which a configuration would evaluate.")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

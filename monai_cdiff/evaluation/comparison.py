@@ -1,0 +1,275 @@
+"""Methods compared on one test set: restored, measured, and written as ``results.json`` with pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..utils import bundle_version, check_integer, replacing, write_json
+from .bundle_evaluation import BundleEvaluation
+from .feature_scores import feature_columns
+from .image_scores import Column
+from .method_scores import SECONDS, Judges, OriginalScores, score_method, score_originals
+from .methods import Method, MethodSpec, make_method
+from .restored_images import RestoredImages
+from .result_rows import Measured, make_row
+
+__all__ = ["Comparison"]
+
+ORIGINAL = "original"
+_PACKAGES = ("monai", "torch", "numpy", "scikit-image")
+# What a method may fail with that is its own fault, and not that of the comparison.
+_FAILURES = (ValueError, RuntimeError, OSError, ImportError)
+
+logger = logging.getLogger(__name__)
+
+
+class Comparison:
+    """Methods on the test set of a bundle.
+
+    Everything that was restored is kept in ``output_dir``, so that a comparison that was interrupted goes on, and one
+    with a further method restores nothing twice.
+
+    Args:
+        bundle: folder of the bundle whose ``evaluate.json`` makes the test set.
+        output_dir: what is written: ``results.json``, ``images/``, ``cache/``.
+        methods: what is compared, in the order of the table.
+        judges: the test set -> what is measured.
+        overrides: ids of ``evaluate.json`` for all methods.
+        vary: an id and its values: everything is measured for each of them.
+        reference: name of the method that the others are tested against; default: the last one.
+        num_examples: how many images are kept for figures, evenly spaced over the test set.
+        command: how it was asked for, written beside the numbers.
+
+    Raises:
+        FileNotFoundError: if the bundle, its checkpoint or the data do not exist.
+        ValueError: for methods of one name, a reference that is none of them, or what the bundle refuses.
+
+    Example:
+        >>> specs = [parse_method(name, "denoise") for name in ("noisy", "mean")]  # doctest: +SKIP
+        >>> judges = lambda evaluation: Judges(image_metrics(2))  # doctest: +SKIP
+        >>> data = {"dataset_dir": "/data/xrays"}  # doctest: +SKIP
+        >>> results = Comparison("bundles/denoise", "OUT", specs, judges, data).run()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        bundle: str | os.PathLike[str],
+        output_dir: str | os.PathLike[str],
+        methods: Sequence[MethodSpec],
+        judges: Callable[[BundleEvaluation], Judges],
+        overrides: Mapping[str, Any],
+        vary: tuple[str, Sequence[Any]] | None = None,
+        reference: str | None = None,
+        num_examples: int = 4,
+        command: str = "",
+    ) -> None:
+        self.output_dir = Path(output_dir).expanduser().absolute()
+        self.specs = list(methods)
+        self.reference = _check_methods(self.specs, reference)
+        self.num_examples = check_integer("num_examples", num_examples, 0)
+        self.command = command
+        self.overrides = {"output_dir": str(self.output_dir), **overrides}
+        settings = _settings(vary)
+        self.evaluations = {
+            title: BundleEvaluation(bundle, {**self.overrides, **own}) for title, own in settings.items()
+        }
+        self.first = next(iter(self.evaluations.values()))
+        self.judges = judges(self.first)
+        self.methods = {
+            title: {spec.name: self._make(spec, evaluation) for spec in self.specs}
+            for title, evaluation in self.evaluations.items()
+        }
+        self.warnings: list[str] = []
+
+    def run(self) -> dict[str, Any]:
+        """Restore and measure what is not there yet, and write it.
+
+        Returns:
+            The content of ``results.json``; a method that failed has None for every metric, with the reason.
+        """
+        rows: list[dict[str, Any]] = []
+        examples: list[dict[str, Any]] = []
+        digests: list[str] = []
+        for title, evaluation in self.evaluations.items():
+            originals = score_originals(evaluation, self.judges)
+            digests += originals.digests
+            self._warn_of(evaluation, originals)
+            stores = {name: self._store(name, method) for name, method in self.methods[title].items()}
+            rows += self._rows(title, evaluation, originals, stores)
+            examples += self._examples(title, evaluation, stores)
+        results = {
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "command": self.command,
+            "environment": _environment(self.first),
+            "task": self.first.task,
+            "bundle": dict(zip(("name", "version"), bundle_version(self.first.root).rsplit(" ", 1))),
+            "test_set": self._test_set(digests),
+            "seed": self.first["seed"],
+            "metrics": [column._asdict() for column in self._columns()],
+            "methods": [self._description(spec) for spec in self.specs],
+            "reference": self.reference,
+            "rows": rows,
+            "examples": examples,
+            "warnings": list(dict.fromkeys(self.warnings)),
+        }
+        write_json(results, self.output_dir / "results.json")
+        return results
+
+    def _make(self, spec: MethodSpec, evaluation: BundleEvaluation) -> Method | str:
+        """The method, or why it cannot be had."""
+        try:
+            return make_method(spec, evaluation, self.overrides)
+        except (FileNotFoundError, ImportError) as error:
+            logger.warning("%s: %s", spec.name, error)
+            return str(error)
+
+    def _store(self, name: str, method: Method | str) -> RestoredImages | None:
+        if isinstance(method, str):
+            return None
+        return RestoredImages(self.output_dir / "cache" / "restored", name, method.describe())
+
+    def _rows(
+        self,
+        title: str,
+        evaluation: BundleEvaluation,
+        originals: OriginalScores,
+        stores: Mapping[str, RestoredImages | None],
+    ) -> list[dict[str, Any]]:
+        scores: dict[str, dict[str, Measured]] = {ORIGINAL: originals.measured} if originals.measured else {}
+        for name, method in self.methods[title].items():
+            logger.info("%s%s", name, f", {title}" if title else "")
+            scores[name] = self._scores(name, method, stores[name], evaluation, originals)
+        head: dict[str, Any] = {"task": evaluation.task, "setting": title}
+        head |= {"n": len(originals.digests), "n_subjects": len(set(originals.subjects))}
+        reference = scores[self.reference]
+        tested = [name for name in scores if name not in (self.reference, ORIGINAL)]
+        seed = evaluation["seed"]
+        return [
+            make_row({**head, "method": name}, measured, reference if name in tested else None, seed)
+            for name, measured in scores.items()
+        ]
+
+    def _scores(
+        self,
+        name: str,
+        method: Method | str,
+        store: RestoredImages | None,
+        evaluation: BundleEvaluation,
+        originals: OriginalScores,
+    ) -> dict[str, Measured]:
+        """What was measured, or for every column why nothing was."""
+        reason = method if isinstance(method, str) else ""
+        if not isinstance(method, str) and store is not None:
+            try:
+                measured, said = score_method(method, store, evaluation, self.judges, originals)
+                self.warnings += [f"{name}: {text}" for text in said]
+                return measured
+            except _FAILURES as error:
+                reason = f"{type(error).__name__}: {error}"
+        self.warnings.append(f"{name} failed: {reason}")
+        logger.warning("%s failed: %s", name, reason)
+        return {column.name: Measured([], None, reason) for column in self._columns()}
+
+    def _columns(self) -> list[Column]:
+        of_sets = [column for network in self.judges.features for column in feature_columns(network)]
+        of_volumes = [column for metric in self.judges.volumes for column in metric.columns]
+        return [*(metric.column for metric in self.judges.images), *of_sets, *of_volumes, SECONDS]
+
+    def _warn_of(self, evaluation: BundleEvaluation, originals: OriginalScores) -> None:
+        if len(set(originals.subjects)) < 2:
+            count = len(originals.digests)
+            self.warnings.append(f"{count} images of one subject: there are no intervals and no tests of one subject.")
+        apart = [f"{low:g} to {high:g}" for low, high in evaluation.spacing() if high > 1.05 * low]
+        if apart:
+            self.warnings.append(f"voxel sizes differ between the test images: {', '.join(apart)} mm.")
+
+    def _examples(
+        self, title: str, evaluation: BundleEvaluation, stores: Mapping[str, RestoredImages | None]
+    ) -> list[dict[str, Any]]:
+        count = min(self.num_examples, len(evaluation))
+        positions = np.linspace(0, len(evaluation) - 1, count + 2).round().astype(int)[1:-1]
+        return [self._example(title, evaluation, int(n), stores) for n in dict.fromkeys(positions.tolist())]
+
+    def _example(
+        self, title: str, evaluation: BundleEvaluation, position: int, stores: Mapping[str, RestoredImages | None]
+    ) -> dict[str, Any]:
+        case = evaluation.case(position)
+        found = {name: store.load(case) for name, store in stores.items() if store and store.path(case).is_file()}
+        images = {ORIGINAL: case.original, "condition": case.condition}
+        images |= {} if case.mask is None else {"mask": case.mask}
+        files = {name: self._picture(title, case.digest, name, image) for name, image in images.items()}
+        restored = {name: self._picture(title, case.digest, f"by_{name}", image) for name, image in found.items()}
+        return {"setting": title, "name": case.name, **files, "restored": restored}
+
+    def _picture(self, title: str, digest: str, name: str, image: np.ndarray) -> str:
+        plane = image if image.ndim == 2 else image[..., image.shape[-1] // 2]
+        folder = "-".join(filter(None, [title.replace(" ", "_").replace("/", "_"), digest]))
+        file = Path("images") / folder / f"{name}.npy"
+        with replacing(self.output_dir / file) as temporary, open(temporary, "wb") as stream:
+            np.save(stream, np.ascontiguousarray(plane, dtype=np.float32))
+        return file.as_posix()
+
+    def _test_set(self, digests: Sequence[str]) -> dict[str, Any]:
+        settings = {**self.first.settings(), "dataset_dir": _last_names(self.first["dataset_dir"])}
+        return {
+            "split": self.first["split"],
+            "n_images": len(self.first),
+            "n_subjects": len({self.first.case(n).subject for n in range(len(self.first))}),
+            "sha256": hashlib.sha256("\n".join(digests).encode()).hexdigest(),
+            "settings": settings,
+        }
+
+    def _description(self, spec: MethodSpec) -> dict[str, Any]:
+        method = next(iter(self.methods.values()))[spec.name]
+        if isinstance(method, str):
+            return {"name": spec.name, "kind": "", "title": spec.name, "checkpoint_sha256": None, "settings": {}}
+        return {"name": spec.name, "kind": method.kind, "title": method.title, **method.describe()}
+
+
+def _check_methods(specs: Sequence[MethodSpec], reference: str | None) -> str:
+    names = [spec.name for spec in specs]
+    if not names:
+        raise ValueError("methods is empty; name at least one.")
+    twice = sorted({name for name in names if names.count(name) > 1} | ({ORIGINAL} & set(names)))
+    if twice:
+        raise ValueError(f"methods: {', '.join(twice)}: each needs a name of its own, and not {ORIGINAL!r}.")
+    if reference is not None and reference not in names:
+        raise ValueError(f"reference={reference!r} is none of the methods {', '.join(names)}.")
+    return reference or names[-1]
+
+
+def _settings(vary: tuple[str, Sequence[Any]] | None) -> dict[str, dict[str, Any]]:
+    if vary is None:
+        return {"": {}}
+    name, values = vary
+    if not values:
+        raise ValueError(f"vary={name!r} has no values; give at least one.")
+    return {f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}": {name: value} for value in values}
+
+
+def _environment(evaluation: BundleEvaluation) -> dict[str, Any]:
+    known = {"monai_cdiff": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            known[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {**known, "device": str(evaluation["device"]), "machine": platform.machine()}
+
+
+def _last_names(source: Any) -> Any:
+    """Names without folders: a path may name a person."""
+    if isinstance(source, (list, tuple)):
+        return [_last_names(path) for path in source]
+    return None if source is None else Path(str(source)).name

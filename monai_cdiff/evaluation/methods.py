@@ -1,0 +1,199 @@
+"""What is compared: restorations without a network, and networks by their checkpoints."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from .. import __version__
+from .bundle_evaluation import TEST_SET_IDS, BundleEvaluation, Case
+from .classical_methods import CLASSICAL_METHODS
+
+__all__ = ["Method", "MethodSpec", "known_methods", "make_method", "parse_method"]
+
+# What one checkpoint of a diffusion gives: a point on the line between least error and most texture.
+_OUTPUTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mean": ("mean, one call", {"output": "mean"}),
+    "sample": ("one sample", {"output": "sample"}),
+    "average": ("average of 8 samples", {"output": "average", "num_samples": 8}),
+    "antithetic": ("average of 8 samples in mirrored pairs", {"output": "antithetic", "num_samples": 8}),
+}
+# Ids that say how a network restores, and so belong to its name in the cache.
+_SAMPLING = ("num_inference_steps", "output", "num_samples", "guidance_scale", "seed", "amp", "consistent")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+
+
+class MethodSpec:
+    """A method as it is asked for: its name, its weights, and ids of ``evaluate.json`` that it sets.
+
+    Args:
+        name: what it is called in tables and folders.
+        checkpoint: its weights; None for the bundle's, or for a method without.
+        overrides: ids of ``evaluate.json`` and their values.
+    """
+
+    def __init__(self, name: str, checkpoint: str | None = None, overrides: Mapping[str, Any] | None = None) -> None:
+        self.name = name
+        self.checkpoint = checkpoint
+        self.overrides = dict(overrides or {})
+
+
+class Method(Protocol):
+    """What the comparison needs of a method."""
+
+    name: str
+    kind: str
+    title: str
+
+    def describe(self) -> dict[str, Any]:
+        """What it is: checkpoint, settings, versions; what its restorations depend on besides the images."""
+
+    def restore(self, cases: Sequence[Case]) -> list[np.ndarray]:
+        """Restorations of items of one volume."""
+
+
+class _Classical:
+    def __init__(self, name: str) -> None:
+        found = CLASSICAL_METHODS[name]
+        self.name, self.kind, self.title = name, found.kind, found.title
+        self._function, self._package = found.function, found.package
+
+    def describe(self) -> dict[str, Any]:
+        settings = {"package": f"{self._package} {_version(self._package)}"} if self._package else {}
+        return {"checkpoint_sha256": None, "iterations": None, "settings": settings}
+
+    def restore(self, cases: Sequence[Case]) -> list[np.ndarray]:
+        return [self._function(case) for case in cases]
+
+
+class _Learned:
+    def __init__(self, spec: MethodSpec, evaluation: BundleEvaluation) -> None:
+        self.name = spec.name
+        self.evaluation = evaluation
+        self.kind = "regression" if evaluation.is_regression else "diffusion"
+        title = _OUTPUTS[spec.name][0] if spec.name in _OUTPUTS else spec.name.replace("_", " ")
+        self.title = f"ours, {title}" if spec.name in _OUTPUTS else title
+
+    def describe(self) -> dict[str, Any]:
+        from ..handlers import read_checkpoint
+
+        settings = {} if self.evaluation.is_regression else self.evaluation.settings(_SAMPLING)
+        if not self.evaluation.is_regression:
+            settings["sampler"] = type(self.evaluation["sampler"]).__name__
+        return {
+            "checkpoint_sha256": self.evaluation.sha256,
+            "iterations": read_checkpoint(self.evaluation.checkpoint)["iteration"],
+            "settings": settings,
+        }
+
+    def restore(self, cases: Sequence[Case]) -> list[np.ndarray]:
+        return self.evaluation.restore([case.position for case in cases])
+
+
+def known_methods(task: str) -> list[str]:
+    """Names that need no checkpoint of their own: restorations without a network, then those of the bundle's weights.
+
+    Example:
+        >>> known_methods("inpaint")
+        ['mean_fill', 'biharmonic', 'mean', 'sample', 'average', 'antithetic']
+    """
+    return [*(name for name, method in CLASSICAL_METHODS.items() if task in method.tasks), *_OUTPUTS]
+
+
+def parse_method(text: str, task: str) -> MethodSpec:
+    """Read ``NAME[=CHECKPOINT][,ID=VALUE...]``.
+
+    Args:
+        text: a name of :py:func:`known_methods`, or any other with a checkpoint; values are JSON, or else plain text.
+        task: of the bundle.
+
+    Returns:
+        What is asked for.
+
+    Raises:
+        ValueError: if it cannot be read, the method does another task, or an unknown name comes without a checkpoint.
+
+    Example:
+        >>> parse_method("slow=,num_inference_steps=20", "sr").overrides
+        {'num_inference_steps': 20}
+    """
+    head, *words = text.split(",")
+    name, equals, checkpoint = head.partition("=")
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"methods: {text!r} is not NAME[=CHECKPOINT][,ID=VALUE...], NAME of letters, digits, ._+-.")
+    pairs = dict(_pair(word, text) for word in words)
+    if name in CLASSICAL_METHODS:
+        tasks = CLASSICAL_METHODS[name].tasks
+        if task not in tasks:
+            raise ValueError(f"methods: {name!r} is for {' and '.join(tasks)}; for {task}: {_listed(task)}.")
+        if equals or pairs:
+            raise ValueError(f"methods: {text!r}: {name!r} takes no checkpoint and no settings.")
+        return MethodSpec(name)
+    if name in _OUTPUTS:
+        return MethodSpec(name, checkpoint or None, {**_OUTPUTS[name][1], **pairs})
+    if not equals:
+        raise ValueError(
+            f"methods: {name!r} is none of {_listed(task)}; for weights of your own give {name}=CHECKPOINT, for the "
+            f"bundle's with other settings {name}=,ID=VALUE."
+        )
+    return MethodSpec(name, checkpoint or None, pairs)
+
+
+def make_method(spec: MethodSpec, reference: BundleEvaluation, overrides: Mapping[str, Any]) -> Method:
+    """Make a method for the test set of ``reference``.
+
+    Args:
+        spec: what is asked for.
+        reference: the evaluation whose test set it is.
+        overrides: ids of ``evaluate.json`` that hold for all methods.
+
+    Returns:
+        The method, its weights not yet read.
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+        ValueError: if the network is of another task, scale or grid, or has seen the test set in its training.
+    """
+    if spec.name in CLASSICAL_METHODS:
+        return _Classical(spec.name)
+    of_the_test = reference.settings(TEST_SET_IDS)
+    own = {**overrides, **of_the_test, **spec.overrides}
+    if spec.checkpoint is not None:
+        own["checkpoint"] = spec.checkpoint
+    evaluation = BundleEvaluation(reference.root, own)
+    evaluation.check_alike(reference, spec.name)
+    len(evaluation)  # refuses subjects of its training
+    return _Learned(spec, evaluation)
+
+
+def _pair(word: str, text: str) -> tuple[str, Any]:
+    name, equals, value = word.partition("=")
+    if not equals or not name:
+        raise ValueError(f"methods: {text!r}: {word!r} is not ID=VALUE.")
+    if name in TEST_SET_IDS:
+        raise ValueError(f"methods: {text!r}: {name} is the same for all methods; give it by --set {name}=VALUE.")
+    return name, _value(value)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _listed(task: str) -> str:
+    return ", ".join(known_methods(task))
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return f"missing, monai_cdiff {__version__}"

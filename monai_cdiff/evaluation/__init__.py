@@ -1,4 +1,4 @@
-"""How good restorations are in the eyes of readers: a two-alternative forced-choice study, made and scored."""
+"""How good restorations are: methods compared, tables, figures and a report; a reader study, made and scored."""
 
 from __future__ import annotations
 
@@ -6,21 +6,31 @@ from .binomial import binomial_interval, binomial_test
 from .bundle_evaluation import BundleEvaluation, Case
 from .classical_methods import CLASSICAL_METHODS, remove_impulses
 from .comparison import Comparison
+from .example_figures import draw_examples
 from .feature_scores import Features
+from .figure_file import ResultFigure
 from .image_pairs import ImagePair, list_pairs, read_pair
 from .image_scores import Column, image_metrics, score_images
 from .method_scores import Judges
 from .methods import MethodSpec, known_methods, make_method, parse_method
+from .published import published_table
 from .reader_study import key_path, make_study
 from .restored_images import RestoredImages
+from .result_report import report_html, write_report
 from .result_rows import Measured, make_row
+from .result_tables import difference_table, result_table, results_csv, results_markdown
+from .results_file import read_results
+from .setting_curves import draw_curves
 from .study_score import PooledScore, ReaderScore, StudyScore, score_study
+from .table import Block, Cell, Table, table_html, table_markdown
 from .volume_scores import VolumeCase, VolumeMetric, flicker_metric, score_volumes
 
 __all__ = [
+    "Block",
     "BundleEvaluation",
     "CLASSICAL_METHODS",
     "Case",
+    "Cell",
     "Column",
     "Comparison",
     "Features",
@@ -31,11 +41,16 @@ __all__ = [
     "PooledScore",
     "ReaderScore",
     "RestoredImages",
+    "ResultFigure",
     "StudyScore",
+    "Table",
     "VolumeCase",
     "VolumeMetric",
     "binomial_interval",
     "binomial_test",
+    "difference_table",
+    "draw_curves",
+    "draw_examples",
     "flicker_metric",
     "image_metrics",
     "key_path",
@@ -45,9 +60,18 @@ __all__ = [
     "make_row",
     "make_study",
     "parse_method",
+    "published_table",
     "read_pair",
+    "read_results",
     "remove_impulses",
+    "report_html",
+    "result_table",
+    "results_csv",
+    "results_markdown",
     "score_images",
     "score_study",
     "score_volumes",
+    "table_html",
+    "table_markdown",
+    "write_report",
 ]

@@ -17,8 +17,8 @@ _URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{_FIL
 def inception_features(weights: str | os.PathLike[str], data_range: float = 1.0) -> torch.nn.Module:
     """Last pooled features of the Inception network on which FID and KID are defined, by the package torch-fidelity.
 
-    The package is Apache-2.0 and comes with ``pip install monai_cdiff[metrics]``. Nothing is downloaded. The network
-    was trained on photographs: its features say little of what matters in a medical image.
+    The package is Apache-2.0 and comes with ``pip install "monai_cdiff[evaluation]"``. Nothing is downloaded. The
+    network was trained on photographs: its features say little of what matters in a medical image.
 
     Args:
         weights: torch-fidelity's file of weights, ``weights-inception-2015-12-05-6726825d.pth``.
@@ -41,7 +41,7 @@ def inception_features(weights: str | os.PathLike[str], data_range: float = 1.0)
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as error:
         raise ImportError(
-            "inception_features needs the package torch-fidelity: pip install monai_cdiff[metrics]."
+            'inception_features needs the package torch-fidelity: pip install "monai_cdiff[evaluation]".'
         ) from error
     path = os.fspath(weights)
     if not os.path.isfile(path):

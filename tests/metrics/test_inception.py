@@ -66,7 +66,7 @@ def test_errors(stand_in: Path, tmp_path: Path) -> None:
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, MODULE, None)
-    with pytest.raises(ImportError, match=r"needs the package torch-fidelity: pip install monai_cdiff\[metrics\]"):
+    with pytest.raises(ImportError, match=r"needs the package torch-fidelity: pip install .monai_cdiff\[evaluation\]"):
         inception_features("any.pth")
 
 

@@ -1,0 +1,243 @@
+"""The tables of an evaluation, laid out as those of Hung et al. (Bioengineering 10:1258, 2023): methods by metrics."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from .published import published_table
+from .results_file import ORIGINAL, TASKS, method_titles, rows_of
+from .table import Block, Cell, Table, one_line, table_markdown
+
+__all__ = ["difference_table", "metric_title", "result_table", "results_csv", "results_markdown", "tasks_of"]
+
+_ARROWS = {"higher": " ↑", "lower": " ↓", "one": " → 1", "zero": " → 0", "": ""}
+# How far from good a value is.
+_DISTANCE: dict[str, Callable[[float], float]] = {
+    "higher": lambda value: -value,
+    "lower": lambda value: value,
+    "one": lambda value: abs(value - 1),
+    "zero": abs,
+}
+_PARTS = ("interval_low", "interval_high", "difference", "p", "reason")
+
+
+def metric_title(metric: dict[str, Any]) -> str:
+    """What a metric is called, with its unit."""
+    return f"{metric['title']} ({metric['unit']})" if metric.get("unit") else str(metric["title"])
+
+
+def tasks_of(results: dict[str, Any]) -> list[str]:
+    """The tasks that have rows, that of the evaluation first."""
+    return list(dict.fromkeys([results["task"], *(row["task"] for row in results["rows"])]))
+
+
+def result_table(results: dict[str, Any], task: str) -> Table:
+    """What each method has of each metric, a block for each setting.
+
+    The best value of a column and block is bold, and so are those that look the same at the digits that are shown; the
+    original is no candidate, nor is a value that has no other to be compared with. Values that are not there refer to a
+    note with the reason.
+
+    Args:
+        results: as :py:func:`read_results` returns them.
+        task: "sr", "denoise" or "inpaint".
+
+    Returns:
+        The table.
+
+    Example:
+        >>> table = result_table(results, "denoise")  # doctest: +SKIP
+    """
+    blocks, titles = rows_of(results, task), method_titles(results)
+    rows = [row for block in blocks.values() for row in block]
+    sizes = {(row["n"], row["n_subjects"]) for row in rows}
+    notes: list[str] = []
+    columns = [_column(blocks, metric, notes) for metric in results["metrics"]]
+    shown, number = [], 0
+    for setting, block in blocks.items():
+        lines = []
+        for row in block:
+            size = [] if len(sizes) == 1 else [Cell(f"{row['n']} / {row['n_subjects']}")]
+            lines.append([Cell(titles[row["method"]]), *size, *(column[number] for column in columns)])
+            number += 1
+        shown.append(Block(lines, setting))
+    count = " {} images of {} subjects.".format(*next(iter(sizes))) if len(sizes) == 1 else ""
+    bracket = any(cell.detail for column in columns for cell in column)
+    return Table(
+        f"{TASKS[task]}, {results['test_set']['split']} split.{count}"
+        + (" In brackets 95 % intervals." if bracket else ""),
+        ["method", *([] if len(sizes) == 1 else ["images / subjects"]), *map(_header, results["metrics"])],
+        shown,
+        head="setting" if any(blocks) else "",
+        notes=notes,
+        remarks=[f"{metric['title']}: {metric['note']}" for metric in results["metrics"] if metric.get("note")],
+    )
+
+
+def difference_table(results: dict[str, Any], task: str) -> Table | None:
+    """By how much each method differs from the reference, image by image, and how likely that is by chance.
+
+    Args:
+        results: as :py:func:`read_results` returns them.
+        task: "sr", "denoise" or "inpaint".
+
+    Returns:
+        The table, with the metrics that were compared; None if none was.
+
+    Example:
+        >>> table = difference_table(results, "denoise")  # doctest: +SKIP
+    """
+    titles, reference = method_titles(results), results["reference"]
+    compared = {
+        setting: [row for row in rows if row["method"] not in (reference, ORIGINAL) and _compared(row, results)]
+        for setting, rows in rows_of(results, task).items()
+    }
+    blocks = {setting: rows for setting, rows in compared.items() if rows}
+    rows = [row for block in blocks.values() for row in block]
+    metrics = [metric for metric in results["metrics"] if any(_has(row, metric["name"]) for row in rows)]
+    if not metrics:
+        return None
+    digits = {
+        metric["name"]: _digits(row.get(f"{metric['name']}_difference") for row in rows) for metric in metrics
+    }
+    shown = []
+    for setting, block in blocks.items():
+        lines = [
+            [Cell(titles[row["method"]]), *(_difference(row, name, count) for name, count in digits.items())]
+            for row in block
+        ]
+        shown.append(Block(lines, setting))
+    return Table(
+        f"{TASKS[task]}: difference to “{titles[reference]}”, image by image (method minus reference).",
+        ["method", *(f"Δ {metric_title(metric)}" for metric in metrics)],
+        shown,
+        head="setting" if any(blocks) else "",
+        remarks=["p: two-sided, of a paired test over subjects; not corrected for the number of comparisons."],
+    )
+
+
+def results_markdown(results: dict[str, Any]) -> str:
+    """All tables of an evaluation in Markdown, those of the publication beside them.
+
+    Example:
+        >>> text = results_markdown(results)  # doctest: +SKIP
+    """
+    parts = []
+    for task in tasks_of(results):
+        tables = [result_table(results, task), difference_table(results, task), published_table(task)]
+        parts += [f"## {TASKS[task]}", *(table_markdown(table) for table in tables if table)]
+    return "\n\n".join(parts) + "\n"
+
+
+def results_csv(results: dict[str, Any]) -> str:
+    """One line a row, after RFC 4180, with the digits that a float64 has; what is not there is empty.
+
+    Example:
+        >>> text = results_csv(results)  # doctest: +SKIP
+    """
+    names = [metric["name"] for metric in results["metrics"]]
+    titles = method_titles(results)
+    kinds = {method["name"]: method["kind"] for method in results["methods"]}
+    lines: list[list[Any]] = [["task", "setting", "method", "title", "kind", "n", "n_subjects"]]
+    lines[0] += [column for name in names for column in (name, *(f"{name}_{part}" for part in _PARTS))]
+    for task in tasks_of(results):
+        for setting, rows in rows_of(results, task).items():
+            for row in rows:
+                who = [task, setting, row["method"], titles[row["method"]], kinds.get(row["method"], "")]
+                line: list[Any] = [*who, row["n"], row["n_subjects"]]
+                for name in names:
+                    low, high = row.get(f"{name}_interval") or (None, None)
+                    rest = (row.get(f"{name}_{part}") for part in _PARTS[2:])
+                    line += [row[name], low, high, *rest]
+                lines.append(line)
+    file = io.StringIO(newline="")
+    # a line break within a field is allowed, but would make two lines of a row
+    csv.writer(file).writerows([_plain(value) for value in line] for line in lines)
+    return file.getvalue()
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return ""
+    return repr(value) if isinstance(value, (int, float)) else one_line(value)
+
+
+def _header(metric: dict[str, Any]) -> str:
+    return metric_title(metric) + _ARROWS[metric["better"]]
+
+
+def _column(blocks: dict[str, list[dict[str, Any]]], metric: dict[str, Any], notes: list[str]) -> list[Cell]:
+    """The cells of a metric; new reasons for values that are not there are added to ``notes``."""
+    name = metric["name"]
+    digits = _digits(row[name] for rows in blocks.values() for row in rows)
+    cells = []
+    for rows in blocks.values():
+        best = _best(rows, metric, digits)
+        for row in rows:
+            if row[name] is None:
+                reason = one_line(row[f"{name}_reason"])
+                if reason not in notes:
+                    notes.append(reason)
+                cells.append(Cell("n/a", note=notes.index(reason) + 1))
+                continue
+            pair = row.get(f"{name}_interval")
+            detail = f"[{', '.join(_number(bound, digits) for bound in pair)}]" if pair else ""
+            bold = row["method"] != ORIGINAL and _number(row[name], digits) in best
+            cells.append(Cell(_number(row[name], digits), detail, bold))
+    return cells
+
+
+def _best(rows: Sequence[dict[str, Any]], metric: dict[str, Any], digits: int | None) -> set[str]:
+    """The best values of a block, as they are shown."""
+    name, better = metric["name"], metric["better"]
+    values = [row[name] for row in rows if row["method"] != ORIGINAL and row[name] is not None]
+    if len(values) < 2 or not better:
+        return set()
+    distance = {_number(value, digits): _DISTANCE[better](_rounded(value, digits)) for value in values}
+    # 0.9 and 1.1 are as far from 1, but for a rounding error
+    least = min(distance.values())
+    return {text for text, far in distance.items() if far == least or math.isclose(far, least, rel_tol=1e-9)}
+
+
+def _digits(values: Iterable[float | None]) -> int | None:
+    """How many decimals a column needs: about four digits of its largest values, two of its smallest; None: powers."""
+    sizes = [abs(value) for value in values if value and math.isfinite(value)]
+    if not sizes:
+        return 2
+    top, low = (math.floor(math.log10(size)) for size in (max(sizes), min(sizes)))
+    if top >= 6 or statistics.median(sizes) < 1e-5:
+        return None
+    usual = max(0, (3 if top >= 0 else 2) - top)
+    return min(max(usual, 1 - low), usual + 2)
+
+
+def _number(value: float, digits: int | None, sign: str = "") -> str:
+    if not math.isfinite(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{value:{sign}.3g}" if digits is None else f"{value:{sign}z.{digits}f}"
+    return text.replace("-", "−")
+
+
+def _rounded(value: float, digits: int | None) -> float:
+    return float(_number(value, digits).replace("−", "-").replace("∞", "inf"))
+
+
+def _has(row: dict[str, Any], name: str) -> bool:
+    return row.get(f"{name}_difference") is not None
+
+
+def _compared(row: dict[str, Any], results: dict[str, Any]) -> bool:
+    return results["reference"] is not None and any(_has(row, metric["name"]) for metric in results["metrics"])
+
+
+def _difference(row: dict[str, Any], name: str, digits: int | None) -> Cell:
+    if not _has(row, name):
+        return Cell("–")
+    p = row.get(f"{name}_p")
+    chance = "" if p is None else "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+    return Cell(_number(row[f"{name}_difference"], digits, "+"), f"({chance})" if chance else "")

@@ -1,0 +1,145 @@
+"""A table as it is printed: in Markdown or in HTML, with its notes."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Block", "Cell", "Table", "one_line", "table_html", "table_markdown"]
+
+# What Markdown could take for its own within a cell.
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>|~$&#])")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell.
+
+    Args:
+        text: what stands there.
+        detail: what stands behind it, such as an interval.
+        bold: whether the text is set in bold.
+        note: number of a note, from 1.
+    """
+
+    text: str
+    detail: str = ""
+    bold: bool = False
+    note: int | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows that belong together.
+
+    Args:
+        rows: the cells of each row; the first names it.
+        head: what the rows have in common, named once, before them.
+    """
+
+    rows: Sequence[Sequence[Cell]]
+    head: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Args:
+        caption: what it shows.
+        header: a title for each column of the rows.
+        blocks: its rows.
+        head: title of the column of the blocks' heads; none of that column if empty.
+        notes: what cells refer to by number, from 1.
+        remarks: sentences on the whole table.
+    """
+
+    caption: str
+    header: Sequence[str]
+    blocks: Sequence[Block]
+    head: str = ""
+    notes: Sequence[str] = field(default_factory=list)
+    remarks: Sequence[str] = field(default_factory=list)
+
+
+def one_line(text: object) -> str:
+    """The text with every run of blanks and line breaks, and every character that cannot be seen, as one space.
+
+    Example:
+        >>> one_line("two\\n lines")
+        'two lines'
+    """
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
+
+
+def table_markdown(table: Table) -> str:
+    """The table in Markdown, with caption, notes and remarks.
+
+    Example:
+        >>> print(table_markdown(Table("Speed.", ["car", "km/h"], [Block([[Cell("A|B"), Cell("9", bold=True)]])])))
+        Speed.
+        <BLANKLINE>
+        | car | km/h |
+        | :-- | --: |
+        | A\\|B | **9** |
+    """
+    first = [table.head] if table.head else []
+    header = [*first, *table.header]
+    aligned = [":--"] * (len(first) + 1) + ["--:"] * (len(table.header) - 1)
+    lines = [f"| {' | '.join(map(_escaped, header))} |", f"| {' | '.join(aligned)} |"]
+    for block in table.blocks:
+        for number, row in enumerate(block.rows):
+            head = [_escaped(block.head) if number == 0 else ""] if table.head else []
+            lines.append(f"| {' | '.join([*head, *map(_markdown_cell, row)])} |")
+    notes = [f"({number}) {_escaped(note)}" for number, note in enumerate(table.notes, start=1)]
+    return "\n\n".join([_escaped(table.caption), "\n".join(lines), *notes, *map(_escaped, table.remarks)])
+
+
+def table_html(table: Table) -> str:
+    """The table in HTML, in a division that scrolls, with caption, notes and remarks.
+
+    Example:
+        >>> "<b>9</b>" in table_html(Table("Speed.", ["car", "km/h"], [Block([[Cell("A"), Cell("9", bold=True)]])]))
+        True
+    """
+    first = [table.head] if table.head else []
+    titles = "".join(f'<th scope="col">{html.escape(one_line(title))}</th>' for title in [*first, *table.header])
+    lines = [
+        '<div class="scroll" tabindex="0"><table>',
+        f"<caption>{html.escape(one_line(table.caption))}</caption>",
+        f"<thead><tr>{titles}</tr></thead>",
+        *(_html_block(block, bool(table.head)) for block in table.blocks),
+        "</table></div>",
+    ]
+    notes = [f"<li>{html.escape(one_line(note))}</li>" for note in table.notes]
+    lines += ['<ol class="notes">', *notes, "</ol>"] if notes else []
+    return "\n".join([*lines, *(f'<p class="remark">{html.escape(one_line(text))}</p>' for text in table.remarks)])
+
+
+def _html_block(block: Block, headed: bool) -> str:
+    lines = []
+    for number, (name, *cells) in enumerate(block.rows):
+        head = f'<th scope="rowgroup" rowspan="{len(block.rows)}">{html.escape(one_line(block.head))}</th>'
+        shown = [head] if headed and number == 0 else []
+        shown += [f'<th scope="row">{_html_cell(name)}</th>', *(f"<td>{_html_cell(cell)}</td>" for cell in cells)]
+        lines.append(f"<tr>{''.join(shown)}</tr>")
+    return "\n".join(["<tbody>", *lines, "</tbody>"])
+
+
+def _html_cell(cell: Cell) -> str:
+    text = html.escape(one_line(cell.text))
+    text = f"<b>{text}</b>" if cell.bold else text
+    text += f"<sup>{cell.note}</sup>" if cell.note else ""
+    return text + (f' <span class="detail">{html.escape(one_line(cell.detail))}</span>' if cell.detail else "")
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = f"**{_escaped(cell.text)}**" if cell.bold else _escaped(cell.text)
+    text += f" ({cell.note})" if cell.note else ""
+    return text + (f" {one_line(cell.detail)}" if cell.detail else "")
+
+
+def _escaped(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", one_line(text))

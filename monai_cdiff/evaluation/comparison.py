@@ -23,10 +23,10 @@ from .method_scores import SECONDS, Judges, OriginalScores, score_method, score_
 from .methods import Method, MethodSpec, make_method
 from .restored_images import RestoredImages
 from .result_rows import Measured, make_row
+from .results_file import ORIGINAL, RESULTS
 
 __all__ = ["Comparison"]
 
-ORIGINAL = "original"
 _PACKAGES = ("monai", "torch", "numpy", "scikit-image")
 # What a method may fail with that is its own fault, and not that of the comparison.
 _FAILURES = (ValueError, RuntimeError, OSError, ImportError)
@@ -123,7 +123,7 @@ class Comparison:
             "examples": examples,
             "warnings": list(dict.fromkeys(self.warnings)),
         }
-        write_json(results, self.output_dir / "results.json")
+        write_json(results, self.output_dir / RESULTS)
         return results
 
     def _make(self, spec: MethodSpec, evaluation: BundleEvaluation) -> Method | str:
@@ -146,13 +146,16 @@ class Comparison:
         originals: OriginalScores,
         stores: Mapping[str, RestoredImages | None],
     ) -> list[dict[str, Any]]:
-        scores: dict[str, dict[str, Measured]] = {ORIGINAL: originals.measured} if originals.measured else {}
+        nothing = {column.name: Measured([], None, "a measure of restorations") for column in self._columns()}
+        scores: dict[str, dict[str, Measured]] = {}
+        if originals.measured:
+            scores[ORIGINAL] = nothing | originals.measured
         for name, method in self.methods[title].items():
             logger.info("%s%s", name, f", {title}" if title else "")
             scores[name] = self._scores(name, method, stores[name], evaluation, originals)
         head: dict[str, Any] = {"task": evaluation.task, "setting": title}
         head |= {"n": len(originals.digests), "n_subjects": len(set(originals.subjects))}
-        reference = scores[self.reference]
+        reference = {name: found for name, found in scores[self.reference].items() if name != SECONDS.name}
         tested = [name for name in scores if name not in (self.reference, ORIGINAL)]
         seed = evaluation["seed"]
         return [
@@ -233,7 +236,8 @@ class Comparison:
     def _description(self, spec: MethodSpec) -> dict[str, Any]:
         method = next(iter(self.methods.values()))[spec.name]
         if isinstance(method, str):
-            return {"name": spec.name, "kind": "", "title": spec.name, "checkpoint_sha256": None, "settings": {}}
+            unknown = {"checkpoint_sha256": None, "settings": {}, "iterations": None}
+            return {"name": spec.name, "kind": "missing", "title": spec.name, **unknown}
         return {"name": spec.name, "kind": method.kind, "title": method.title, **method.describe()}
 
 

@@ -166,10 +166,10 @@ def _lpips(spatial_dims: int, weights: str | os.PathLike[str] | None, net: str) 
         return ImageMetric(column, _nothing, "LPIPS is of 2-D images")
     try:
         metric = LPIPSMetric(net=net, weights=weights, data_range=1.0)
-    except FileNotFoundError as error:
+    except FileNotFoundError:
         if weights is not None:
             raise
-        return ImageMetric(column, _nothing, str(error))
+        return ImageMetric(column, _nothing, f"no weights: give --lpips_weights FILE, torchvision's of the network {net}")
     return ImageMetric(column._replace(note=f"{column.note}; {metric}"), _values(metric))
 
 

@@ -117,7 +117,8 @@ def score_method(
         said += warned
     whole = _restored_volumes(store, evaluation)
     measured |= _measured_volumes(judges.volumes, score_volumes(judges.volumes, whole), evaluation)
-    measured[SECONDS.name] = Measured(seconds, None if method.kind == "trivial" else subjects)
+    trivial = method.kind == "trivial"
+    measured[SECONDS.name] = Measured([] if trivial else seconds, subjects, "nothing is computed" if trivial else "")
     return measured, said
 
 

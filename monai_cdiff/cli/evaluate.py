@@ -100,13 +100,24 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _judges(args: argparse.Namespace, evaluation: BundleEvaluation) -> Judges:
-    from ..evaluation import Judges, flicker_metric, image_metrics
+    from ..evaluation import Classifier, Features, Judges, Segmenter, accuracy_metric, classifier_features
+    from ..evaluation import dice_metric, flicker_metric, image_metrics
+    from ..metrics import inception_features
 
-    spatial_dims = evaluation["spatial_dims"]
-    images = image_metrics(spatial_dims, args.lpips_weights, args.lpips_net)
-    has_depth = any(evaluation.dataset.volumes[n]["image"].ndim == 4 for n in range(len(evaluation.dataset.volumes)))
-    volumes = [flicker_metric()] if has_depth else []
-    return Judges(images, volumes, [])
+    images = image_metrics(evaluation["spatial_dims"], args.lpips_weights, args.lpips_net)
+    shapes = (evaluation.dataset.volumes[n]["image"].shape for n in range(len(evaluation.dataset.volumes)))
+    volumes = [flicker_metric()] if any(len(shape) == 4 and shape[3] > 1 for shape in shapes) else []
+    features = []
+    if args.inception_weights is not None:
+        features.append(Features("Inception", "inception-2015-12-05", inception_features(args.inception_weights)))
+    if args.classifier is not None:
+        classifier = Classifier(bundle_folder(args.classifier, "inference.json"), evaluation["device"])
+        volumes.append(accuracy_metric(classifier))
+        features.append(classifier_features(classifier))
+    if args.segmenter is not None:
+        segmenter = Segmenter(bundle_folder(args.segmenter, "inference.json"), evaluation["device"])
+        volumes.append(dice_metric(segmenter, args.label_key))
+    return Judges(images, volumes, features)
 
 
 def _output_dir(args: argparse.Namespace, folder: Path) -> Path:

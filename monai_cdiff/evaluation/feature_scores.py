@@ -11,6 +11,8 @@ import torch
 
 from ..metrics import FIDMetric, KIDMetric
 from .image_scores import Column
+from .result_rows import Measured
+from .two_sample import STANDS_IN, two_sample_test
 
 __all__ = ["Features", "feature_columns", "feature_rows", "score_features"]
 
@@ -30,16 +32,18 @@ class Features(NamedTuple):
 
 
 def feature_columns(features: Features) -> list[Column]:
-    """The columns of a feature network: FID and KID.
+    """The columns of a feature network: FID, KID, and how often a classifier tells restored images from originals.
 
     Example:
         >>> [column.title for column in feature_columns(Features("pixels", "pixels", lambda x: x.flatten(1)))]
-        ['FID (pixels)', 'KID (pixels)']
+        ['FID (pixels)', 'KID (pixels)', 'told apart (pixels)']
     """
-    note = f"of the features {features.name}; comparable only between equally large sets"
+    key, note = features.key, f"features {features.name}; comparable only between equally large sets"
+    apart = f"features {features.name}; 0.5 by guessing; {STANDS_IN}"
     return [
-        Column(f"{kind}_{features.key}", f"{kind.upper()} ({features.key})", "", "lower", note)
-        for kind in ("fid", "kid")
+        Column(f"fid_{key}", f"FID ({key})", "", "lower", note),
+        Column(f"kid_{key}", f"KID ({key})", "", "lower", note),
+        Column(f"told_apart_{key}", f"told apart ({key})", "", "lower", apart),
     ]
 
 
@@ -51,14 +55,16 @@ def feature_rows(features: Features, images: Sequence[np.ndarray]) -> torch.Tens
 
 
 def score_features(
-    features: Features, restored: torch.Tensor, original: torch.Tensor
-) -> tuple[dict[str, float], list[str]]:
-    """FID and KID between two sets of features.
+    features: Features, restored: torch.Tensor, original: torch.Tensor, subjects: Sequence[str], seed: int = 0
+) -> tuple[dict[str, Measured], list[str]]:
+    """FID and KID between two sets of features, and the classifier two-sample test of them.
 
     Args:
         features: whose they are.
         restored: (N, F).
-        original: (M, F).
+        original: (N, F).
+        subjects: whose image each row is, N.
+        seed: of the folds and permutations of the test.
 
     Returns:
         The values by the names of their columns, and what has to be said of them (too few images).
@@ -68,16 +74,27 @@ def score_features(
 
     Example:
         >>> rows = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
-        >>> values, _ = score_features(Features("four", "four numbers", torch.nn.Identity()), rows, rows)
-        >>> round(values["fid_four"], 6)
+        >>> four = Features("four", "four numbers", torch.nn.Identity())
+        >>> values, _ = score_features(four, rows, rows, [str(n) for n in range(64)])
+        >>> round(values["fid_four"].values[0], 6)
         0.0
     """
+    fid, kid, apart = (column.name for column in feature_columns(features))
     values = {}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for column, metric in zip(feature_columns(features), (FIDMetric, KIDMetric), strict=True):
+        for name, metric in ((fid, FIDMetric), (kid, KIDMetric)):
             scorer = metric(torch.nn.Identity(), features.name)
             scorer(y_pred=restored, y=original)
-            values[column.name] = float(torch.as_tensor(scorer.aggregate()))
+            values[name] = Measured([float(torch.as_tensor(scorer.aggregate()))], None)
+        values[apart] = _told_apart(restored, original, subjects, seed)
     said = list(dict.fromkeys(str(warning.message) for warning in caught))
     return values, said
+
+
+def _told_apart(restored: torch.Tensor, original: torch.Tensor, subjects: Sequence[str], seed: int) -> Measured:
+    try:
+        found = two_sample_test(original, restored, subjects, seed=seed)
+    except ValueError as error:  # too few subjects for folds
+        return Measured([], None, str(error))
+    return Measured([found.accuracy], None, interval=(found.low, found.high))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .bundle_evaluation import BundleEvaluation, Case
-from .feature_scores import Features, feature_rows, score_features
+from .feature_scores import Features, feature_columns, feature_rows, score_features
 from .image_scores import Column, ImageMetric, score_images
 from .methods import Method
 from .restored_images import RestoredImages
@@ -63,7 +63,7 @@ def score_originals(evaluation: BundleEvaluation, judges: Judges) -> OriginalSco
     own = [metric for metric in judges.images if metric.of_originals]
     volumes = [metric for metric in judges.volumes if metric.of_originals]
     scores: dict[str, list[float]] = {metric.column.name: [] for metric in own if not metric.reason}
-    features = {network.key: [torch.empty(0)] for network in judges.features}
+    features = {network.key: [torch.empty(0, 0)] for network in judges.features}
     digests, subjects = [], []
     for cases in _batches(evaluation):
         digests += [case.digest for case in cases]
@@ -76,7 +76,7 @@ def score_originals(evaluation: BundleEvaluation, judges: Judges) -> OriginalSco
     )
     measured = {name: Measured(values, subjects) for name, values in scores.items()}
     measured |= _measured_volumes(volumes, score_volumes(volumes, whole), evaluation)
-    return OriginalScores(measured, {key: torch.cat(rows[1:]) for key, rows in features.items()}, digests, subjects)
+    return OriginalScores(measured, {key: _joined(rows) for key, rows in features.items()}, digests, subjects)
 
 
 def score_method(
@@ -99,7 +99,7 @@ def score_method(
     """
     images = [metric for metric in judges.images if not metric.reason]
     scores: dict[str, list[float]] = {metric.column.name: [] for metric in images}
-    features = {network.key: [torch.empty(0)] for network in judges.features}
+    features = {network.key: [torch.empty(0, 0)] for network in judges.features}
     seconds: list[float] = []
     for cases in _batches(evaluation):
         store.complete(cases, method.restore)
@@ -112,7 +112,8 @@ def score_method(
     measured |= {name: Measured(values, subjects) for name, values in scores.items()}
     said: list[str] = []
     for network in judges.features:
-        values, warned = _feature_values(network, torch.cat(features[network.key][1:]), originals.features[network.key])
+        rows = _joined(features[network.key])
+        values, warned = _feature_values(network, rows, originals, evaluation["seed"])
         measured |= values
         said += warned
     whole = _restored_volumes(store, evaluation)
@@ -140,15 +141,20 @@ def _add_features(
             held[network.key].append(feature_rows(network, images))
 
 
+def _joined(rows: list[torch.Tensor]) -> torch.Tensor:
+    return torch.cat(rows[1:]) if len(rows) > 1 else rows[0]
+
+
 def _feature_values(
-    network: Features, restored: torch.Tensor, original: torch.Tensor
+    network: Features, restored: torch.Tensor, originals: OriginalScores, seed: int
 ) -> tuple[dict[str, Measured], list[str]]:
-    names = [f"fid_{network.key}", f"kid_{network.key}"]
+    reason = _FEATURES_OF_VOLUMES if not len(restored) else ""
     try:
-        values, said = score_features(network, restored, original)
-    except ValueError as error:
-        return {name: Measured([], None, str(error)) for name in names}, []
-    return {name: Measured([values[name]], None) for name in names}, said
+        if not reason:
+            return score_features(network, restored, originals.features[network.key], originals.subjects, seed)
+    except ValueError as error:  # too few images
+        reason = str(error)
+    return {column.name: Measured([], None, reason) for column in feature_columns(network)}, []
 
 
 def _restored_volumes(store: RestoredImages, evaluation: BundleEvaluation) -> Iterator[VolumeCase]:

@@ -22,11 +22,13 @@ class Measured(NamedTuple):
             for a metric of whole sets.
         groups: the subject of each value; None for a metric of whole sets.
         reason: why there is no value, where there is none.
+        interval: of a metric of whole sets, where it has one.
     """
 
     values: Sequence[float]
     groups: Sequence[Hashable] | None
     reason: str = ""
+    interval: tuple[float, float] | None = None
 
 
 def make_row(
@@ -69,18 +71,19 @@ def make_row(
 
 def _summary(name: str, found: Measured, seed: int) -> dict[str, Any]:
     if found.groups is None:
-        return {name: round(found.values[0], _DIGITS), f"{name}_interval": None}
+        return {name: round(found.values[0], _DIGITS), f"{name}_interval": _bounds(*(found.interval or (math.nan,) * 2))}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # fewer than 2 subjects: the interval says it, being None
         interval = bootstrap_interval(list(found.values), list(found.groups), seed=seed)
-    bounds = [round(bound, _DIGITS) for bound in (interval.low, interval.high)]
-    summary: dict[str, Any] = {
-        name: round(interval.mean, _DIGITS),
-        f"{name}_interval": None if any(math.isnan(bound) for bound in bounds) else bounds,
-    }
+    bounds = _bounds(interval.low, interval.high)
+    summary: dict[str, Any] = {name: round(interval.mean, _DIGITS), f"{name}_interval": bounds}
     if interval.num_values < len(found.values):
         summary[f"{name}_n"] = interval.num_values
     return summary
+
+
+def _bounds(low: float, high: float) -> list[float] | None:
+    return None if math.isnan(low) or math.isnan(high) else [round(low, _DIGITS), round(high, _DIGITS)]
 
 
 def _difference(name: str, found: Measured, other: Measured, seed: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from .dicom_series import (
 )
 from .dicom_writer import DicomSeriesWriter
 from .inputs import check_inputs, list_inputs, output_name, output_stem
-from .items import ItemDataset, spacing_range, with_factors
+from .items import ItemDataset, spacing_range, with_factors, with_labels
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
 from .mapped_dataset import MappedCacheDataset
 from .mask_inputs import with_masks
@@ -73,6 +73,7 @@ __all__ = [
     "subject_of",
     "summarize_datalist",
     "with_factors",
+    "with_labels",
     "with_masks",
     "write_datalist",
     "write_derived",

@@ -14,6 +14,7 @@ from .checkpoint import (
     write_checkpoint,
 )
 from .classification_report import ClassificationReportHandler
+from .dice import dice_metrics
 from .ema import EMAHandler, ExponentialMovingAverage
 from .preview import PreviewHandler, save_comparison
 from .progress import ProgressHandler
@@ -31,6 +32,7 @@ __all__ = [
     "ReportHandler",
     "TrainedRangeHandler",
     "checkpoint_sha256",
+    "dice_metrics",
     "export_weights",
     "find_checkpoint",
     "load_network",

@@ -285,8 +285,8 @@ def _printed(findings: Findings, lists: Lists) -> list[str]:
     taken = [(split, image) for split, images in lists.items() for image in images]
     if len(taken) <= _SHOWN:
         for split, image in taken:
-            zones = ", with zones" if "zones" in image.extra else ""
-            lines.append(f"  {split}: {image.subject}, {image.what}{zones}: {image.files[0]}")
+            added = "".join(f", with {name}" for name in image.paths if name in image.extra)
+            lines.append(f"  {split}: {image.subject}, {image.what}{added}: {image.files[0]}")
     return [*lines, *_skipped_lines(findings.skipped), *findings.notes]
 
 

@@ -36,7 +36,8 @@ DICOM: all series that match --series, --plane and --modality and can be read as
   The patient is a hash of the header's PatientID, never the folder; --subject-pattern serves where a header has none.
 NIfTI, PNG, JPEG: all files that match --name (and --plane). The patient is the folder of the first level below ROOT, or
   the file itself where it lies in ROOT; --subject-pattern REGEX takes the first group of the path below ROOT instead.
-  Folders of labels (labels, labelsTr, ...) are passed over.
+  Folders of labels (labels, labelsTr, ...) are passed over; the file of the same name in the one beside a folder of
+  images (labelsTr/NAME for imagesTr/NAME) becomes the image's "label".
 
 A folder with several kinds needs --format."""
 
@@ -107,15 +108,29 @@ def _image(
     subject = _matched(pattern, file, roots) if pattern else _first_level(file, parts)
     if subject is None:
         return Skipped(file, f"--subject-pattern {args.subject_pattern!r} finds no patient in the path")
+    label = _label(path, len(parts))
+    extra = {} if label is None else {"label": label}
     if kind == "flat":
-        return Skipped(file, "has no plane to match") if args.plane else Found((file,), subject, path.name, 2)
+        found = Found((file,), subject, path.name, 2, extra, ("label",))
+        return Skipped(file, "has no plane to match") if args.plane else found
     # what cannot be read is left to the check of all files, which stops there, or skips it, as the user says
     size = image_size(file) or (0, 0, 0)
     if any(count > 1 for count in size[3:]):
         return Skipped(file, f"size {size}; allowed are two or three axes")
     if args.plane is not None and any(size) and not matches_plane(file, args.plane):
         return Skipped(file, f"the slices are not {args.plane}")
-    return Found((file,), subject, path.name, min(len(size), 3))
+    return Found((file,), subject, path.name, min(len(size), 3), extra, ("label",))
+
+
+def _label(path: Path, depth: int) -> str | None:
+    """The file of the same name in the folder of labels beside the folder of images, which ROOT itself may be."""
+    for folder in path.parents[:depth]:
+        match = _FOLDERS.fullmatch(folder.name)
+        if match and match[1].lower() == "images":
+            word = "LABELS" if match[1].isupper() else "Labels" if match[1][0].isupper() else "labels"
+            label = folder.with_name(word + folder.name[len(match[1]) :]) / path.relative_to(folder)
+            return str(label) if label.is_file() else None
+    return None
 
 
 def _kind(file: str) -> str:

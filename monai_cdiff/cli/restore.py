@@ -81,7 +81,14 @@ def add_command(commands: Any) -> None:
 
 def _restore(args: argparse.Namespace) -> int:
     configs = _configs(args.bundle, args.uncertainty)
-    overrides = _overrides(args, json.loads(configs[0].read_text(encoding="utf-8")), str(configs[0]))
+    config = json.loads(configs[0].read_text(encoding="utf-8"))
+    if "derivation" not in config:  # what every restoration says of itself
+        raise ValueError(
+            f"--bundle {args.bundle}: this bundle restores nothing ({configs[0]} has no 'derivation'); run it by "
+            f"python -m monai.bundle run --config_file {configs[0]} --bundle_root {configs[0].parent.parent} "
+            "--input_dir INPUT --output_dir OUTPUT"
+        )
+    overrides = _overrides(args, config, str(configs[0]))
     _check_device(args.device)
     _run(configs, {**overrides, "bundle_root": str(configs[0].parent.parent)})
     return 0

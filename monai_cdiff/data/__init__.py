@@ -19,8 +19,9 @@ from .dicom_series import (
 )
 from .dicom_writer import DicomSeriesWriter
 from .inputs import check_inputs, list_inputs, output_name, output_stem
-from .items import ItemDataset, spacing_range, with_factors
+from .items import ItemDataset, spacing_range, with_factors, with_labels
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
+from .label_reader import read_label
 from .mapped_dataset import MappedCacheDataset
 from .mask_inputs import with_masks
 from .nifti_reader import NiftiReader, check_nifti
@@ -63,6 +64,7 @@ __all__ = [
     "output_name",
     "output_stem",
     "prepare_sample_data",
+    "read_label",
     "read_raster",
     "read_series",
     "scan_series",
@@ -73,6 +75,7 @@ __all__ = [
     "subject_of",
     "summarize_datalist",
     "with_factors",
+    "with_labels",
     "with_masks",
     "write_datalist",
     "write_derived",

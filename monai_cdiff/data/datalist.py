@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..utils import check_integer, check_number, derive_seed, write_json
+from ..utils import check_integer, check_number, check_option, derive_seed, write_json
 from .dicom_series import scan_series
 from .patient_folders import Item, dicom_item, find_items, image_dimensions, is_nifti, is_raster, stem
 
@@ -23,6 +23,9 @@ __all__ = ["check_unseen", "make_datalist", "summarize_datalist", "write_datalis
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
 SPLITS = ("training", "validation", "test")
+# what the items of a JSON may have besides image and subject
+FURTHER = ("class", "label", "zones")
+FURTHER_PATHS = ("label", "zones")
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,7 @@ def make_datalist(
     fractions: Sequence[float] = (0.7, 0.15, 0.15),
     seed: int = 0,
     dimensions: int | None = None,
+    required: Sequence[str] = (),
 ) -> dict[str, list[Item]]:
     """Find the images of a data set and split them by subject.
 
@@ -53,15 +57,18 @@ def make_datalist(
         fractions: share of the subjects in training, validation and test; each above 0, together 1.
         seed: whole number that decides the split.
         dimensions: 2 or 3, where images of the other kind are not to be taken; None takes either.
+        required: entries that every item must have, of "class", "label" and "zones"; only a datalist JSON names them.
 
     Returns:
-        The three lists; paths are absolute, and a DICOM image is the list of its files. Where a subject has several
+        The three lists; paths are absolute, and a DICOM image is the list of its files. Of a datalist JSON, items keep
+        "class", and the paths of "label" and "zones", which are relative to it too. Where a subject has several
         images, each has a ``key`` of its own: the subject and a hash of the file names, or, where two images have the
         same, of the paths within the folder that holds them.
 
     Raises:
         FileNotFoundError: if a folder, or a file that the JSON names, does not exist.
-        ValueError: if there are no images or fewer than three subjects, a patient folder is ambiguous, the JSON is
+        FileNotFoundError: if a file of ``required`` entries does not exist.
+        ValueError: if an item lacks a required entry, there are no images or fewer than three subjects, a patient folder is ambiguous, the JSON is
             malformed, a subject is in two splits, or images of two and three dimensions are mixed.
 
     Example:
@@ -77,6 +84,7 @@ def make_datalist(
         datalist = _split(items, shares, seed, f"dataset_dir={[str(path) for path in paths]}")
     _check_disjoint(datalist)
     _check_dimensions(datalist, dimensions)
+    _check_required(datalist, required, str(paths[0]))
     return {split: _with_keys(items) for split, items in datalist.items()}
 
 
@@ -206,7 +214,13 @@ def _entry(entry: Any, path: Path, where: str) -> Item:
     if not isinstance(images, list) or not images or not all(isinstance(image, str) and image for image in images):
         raise ValueError(f'{path}: {where}={entry!r} must be a path or {{"image": path or list of paths, ...}}.')
     absolute = [os.path.normpath(os.path.join(path.parent, os.path.expanduser(image))) for image in images]
-    return {"image": absolute, "subject": item.get("subject")}
+    further = {name: item[name] for name in FURTHER if item.get(name) is not None}
+    for name, value in further.items():
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"{path}: {where}: {name}={value!r} must be text.")
+        if name in FURTHER_PATHS:
+            further[name] = os.path.normpath(os.path.join(path.parent, os.path.expanduser(value)))
+    return {"image": absolute, "subject": item.get("subject"), **further}
 
 
 def _resolve(item: Item, path: Path, series: str | None, plane: str | None) -> Item:
@@ -219,7 +233,8 @@ def _resolve(item: Item, path: Path, series: str | None, plane: str | None) -> I
     else:
         own = os.path.join(os.path.relpath(os.path.dirname(images[0]), path.parent), stem(images[0]))
         found = {"image": images if len(images) > 1 else images[0], "subject": os.path.normpath(own)}
-    return found if subject is None else {**found, "subject": str(subject)}
+    further = {name: item[name] for name in FURTHER if name in item}
+    return {**found, **further, **({} if subject is None else {"subject": str(subject)})}
 
 
 def _check_disjoint(datalist: dict[str, list[Item]]) -> None:
@@ -229,6 +244,16 @@ def _check_disjoint(datalist: dict[str, list[Item]]) -> None:
             if subject in seen:
                 raise ValueError(f"subject {subject!r} is in {seen[subject]} and in {split}; allowed: one split only.")
             seen[subject] = split
+
+
+def _check_required(datalist: dict[str, list[Item]], required: Sequence[str], source: str) -> None:
+    for name in required:
+        check_option("required", name, FURTHER)
+        for item in (item for items in datalist.values() for item in items):
+            if name not in item:
+                raise ValueError(f"dataset_dir={source!r}: {_files(item)[0]} has no {name!r}, which is needed here.")
+            if name in FURTHER_PATHS and not os.path.isfile(item[name]):
+                raise FileNotFoundError(f"{_files(item)[0]}: its {name} {item[name]} does not exist.")
 
 
 def _with_keys(items: list[Item]) -> list[Item]:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from ..utils import check_integer, check_number, with_neighbours
 
-__all__ = ["ItemDataset", "spacing_range", "with_factors"]
+__all__ = ["ItemDataset", "spacing_range", "with_factors", "with_labels"]
 
 
 class ItemDataset(Dataset):
@@ -154,3 +154,24 @@ def with_factors(items: Sequence[Mapping[str, Any]], factors: Sequence[float]) -
         raise ValueError(f"factors={factors!r} must be a list of at least one number more than 1.")
     known = [float(check_number("factors", factor, 1.0, open_low=True)) for factor in factors]
     return [{**item, "factor": factor} for item in items for factor in known]
+
+
+def with_labels(items: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Each item with the number of its ``class`` under ``label``: what a classifier learns.
+
+    Args:
+        items: of a datalist.
+        classes: names, in the order of the numbers.
+
+    Raises:
+        ValueError: if an item's class is not among them; the message names its image.
+
+    Example:
+        >>> with_labels([{"image": "a.png", "class": "viral"}], ["normal", "viral"])[0]["label"]
+        1
+    """
+    known = list(classes)
+    for item in items:
+        if item.get("class") not in known:
+            raise ValueError(f"{item['image']}: class={item.get('class')!r}; allowed: {', '.join(map(repr, known))}.")
+    return [{**item, "label": known.index(item["class"])} for item in items]

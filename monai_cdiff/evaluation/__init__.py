@@ -6,11 +6,13 @@ from .binomial import binomial_interval, binomial_test
 from .bundle_evaluation import BundleEvaluation, Case
 from .classical_methods import CLASSICAL_METHODS, remove_impulses
 from .comparison import Comparison
+from .downstream import Classifier, Segmenter, dice_per_structure
 from .example_figures import draw_examples
 from .feature_scores import Features
 from .figure_file import ResultFigure
 from .image_pairs import ImagePair, list_pairs, read_pair
 from .image_scores import Column, image_metrics, score_images
+from .judges import accuracy_metric, classifier_features, dice_metric
 from .method_scores import Judges
 from .methods import MethodSpec, known_methods, make_method, parse_method
 from .published import published_table
@@ -23,6 +25,7 @@ from .results_file import read_results
 from .setting_curves import draw_curves
 from .study_score import PooledScore, ReaderScore, StudyScore, score_study
 from .table import Block, Cell, Table, table_html, table_markdown
+from .two_sample import STANDS_IN, TwoSampleResult, two_sample_test
 from .volume_scores import VolumeCase, VolumeMetric, flicker_metric, score_volumes
 
 __all__ = [
@@ -31,6 +34,7 @@ __all__ = [
     "CLASSICAL_METHODS",
     "Case",
     "Cell",
+    "Classifier",
     "Column",
     "Comparison",
     "Features",
@@ -42,12 +46,19 @@ __all__ = [
     "ReaderScore",
     "RestoredImages",
     "ResultFigure",
+    "STANDS_IN",
+    "Segmenter",
     "StudyScore",
     "Table",
+    "TwoSampleResult",
     "VolumeCase",
     "VolumeMetric",
+    "accuracy_metric",
     "binomial_interval",
     "binomial_test",
+    "classifier_features",
+    "dice_metric",
+    "dice_per_structure",
     "difference_table",
     "draw_curves",
     "draw_examples",
@@ -73,5 +84,6 @@ __all__ = [
     "score_volumes",
     "table_html",
     "table_markdown",
+    "two_sample_test",
     "write_report",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .best import BestWeightsHandler
 from .checkpoint import (
     CheckpointHandler,
     checkpoint_sha256,
@@ -12,6 +13,8 @@ from .checkpoint import (
     trained_settings,
     write_checkpoint,
 )
+from .classification_report import ClassificationReportHandler
+from .dice import dice_metrics
 from .ema import EMAHandler, ExponentialMovingAverage
 from .preview import PreviewHandler, save_comparison
 from .progress import ProgressHandler
@@ -19,7 +22,9 @@ from .report import ReportHandler
 from .trained_range import TrainedRangeHandler, log_trained
 
 __all__ = [
+    "BestWeightsHandler",
     "CheckpointHandler",
+    "ClassificationReportHandler",
     "EMAHandler",
     "ExponentialMovingAverage",
     "PreviewHandler",
@@ -27,6 +32,7 @@ __all__ = [
     "ReportHandler",
     "TrainedRangeHandler",
     "checkpoint_sha256",
+    "dice_metrics",
     "export_weights",
     "find_checkpoint",
     "load_network",

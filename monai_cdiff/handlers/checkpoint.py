@@ -33,8 +33,10 @@ MODEL_FILE = "model.pt"
 # settings that say what a training is; a resumed one cannot change them
 DEFINING = (
     "task", "spatial_dims", "factor", "factors", "domain", "noise", "training_noise", "mask", "training_mask",
-    "normalisation", "image_size", "training_subjects",
+    "normalisation", "image_size", "training_subjects", "classes", "structures",
 )  # fmt: skip
+# what a checkpoint holds besides where the network is one of a diffusion
+_OF_A_DIFFUSION = ("scheduler", "parameterization")
 
 
 def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
@@ -90,7 +92,7 @@ def trained_settings(path: str | Path, task: str | None = None) -> dict[str, Any
     trained = content["settings"].get("task")
     if task is not None and trained != task:
         raise ValueError(f"checkpoint={str(path)!r} was trained for {trained!r}; this bundle takes those for {task!r}.")
-    return {**content["settings"], "parameterization": content["parameterization"]}
+    return {**content["settings"], **{name: content[name] for name in ("parameterization",) if name in content}}
 
 
 def load_network(network: torch.nn.Module, path: str | Path, objects: Mapping[str, Any] | None = None) -> None:
@@ -123,9 +125,9 @@ def export_weights(source: str | Path, target: str | Path, dtype: torch.dtype = 
     """
     content = read_checkpoint(source)
     weights = content.get("ema_network", content["network"])
-    kept = ("settings", "scheduler", "parameterization", "iteration", "train_seconds")
+    kept = ("settings", *_OF_A_DIFFUSION, "iteration", "train_seconds")
     halved = {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}
-    write_checkpoint({**{name: content[name] for name in kept}, "network": halved}, target)
+    write_checkpoint({**{name: content[name] for name in kept if name in content}, "network": halved}, target)
 
 
 def _load(name: str, target: Any, state: Any, path: str | Path) -> None:
@@ -165,8 +167,8 @@ class CheckpointHandler:
 
     Args:
         output_dir: the training's folder.
-        objects: what to save, by name: ``network`` and ``ema`` (needed), ``scheduler`` and ``parameterization``
-            (checked when loading), optimiser, learning rate scheduler. The trainer's loss scaler is added.
+        objects: what to save, by name: ``network`` and ``ema`` (needed), of a diffusion ``scheduler`` and
+            ``parameterization`` (checked when loading), optimiser, learning rate scheduler. The trainer's loss scaler is added.
         settings: plain values that say what was trained, for ``trained_settings``.
         interval: iterations between two checkpoints.
         resume: False, True for the checkpoint in ``output_dir``, or the path of one; the string "false" is False.
@@ -240,28 +242,33 @@ class CheckpointHandler:
         scaler = getattr(engine, "grad_scaler", None)
         return self.objects if scaler is None else {**self.objects, "grad_scaler": scaler}
 
+    def weights(self, iteration: int) -> dict[str, Any]:
+        """What ``model.pt`` holds after ``iteration`` iterations, the averaged weights and what they are.
+
+        Raises:
+            FloatingPointError: if the weights are not finite.
+        """
+        averaged = self.objects["ema"].module.state_dict()
+        if not all(bool(torch.isfinite(value).all()) for value in averaged.values()):
+            raise FloatingPointError(
+                f"the weights are not finite at iteration {iteration}; the checkpoint before is kept. "
+                "Lower the learning rate, or set amp=False."
+            )
+        self.train_seconds = time.monotonic() - self._started
+        diffusion = {name: self.objects[name].state_dict() for name in _OF_A_DIFFUSION if name in self.objects}
+        common = {"settings": self.settings, **diffusion, "iteration": iteration, "train_seconds": self.train_seconds}
+        return {**common, "network": averaged}
+
     def save(self, engine: Engine) -> None:
         """Write both files; on the first process only, and once per iteration."""
         if _rank(engine) or self._saved_at == engine.state.iteration:
             return
-        self.train_seconds = time.monotonic() - self._started
+        weights = self.weights(engine.state.iteration)
         state = {name: item.state_dict() for name, item in self._objects(engine).items()}
-        common = {
-            "settings": self.settings,
-            "scheduler": state["scheduler"],
-            "parameterization": state["parameterization"],
-            "iteration": engine.state.iteration,
-            "train_seconds": self.train_seconds,
-        }
-        averaged = self.objects["ema"].module.state_dict()
-        if not all(bool(torch.isfinite(value).all()) for value in averaged.values()):
-            raise FloatingPointError(
-                f"the weights are not finite at iteration {engine.state.iteration}; the checkpoint before is kept. "
-                "Lower the learning rate, or set amp=False."
-            )
         random = {"rng": torch.get_rng_state(), "rng_cuda": _cuda_rng_states()}
-        write_checkpoint({**state, **common, **random, "ema_network": averaged}, self.folder / TRAINING_FILE)
-        write_checkpoint({**common, "network": averaged}, self.model_file)
+        averaged = {"ema_network": weights["network"]}
+        write_checkpoint({**weights, **state, **random, **averaged}, self.folder / TRAINING_FILE)
+        write_checkpoint(weights, self.model_file)
         self._saved_at = engine.state.iteration
 
 

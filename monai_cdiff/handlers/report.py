@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class ReportHandler:
         path: the JSON file.
         facts: what stands first in it: task, factor, sampler, number of network calls and the like.
         checkpoint: the file whose weights were evaluated; its iterations, training time and hash are written.
-        baseline: what the restoration is compared with.
+        baseline: what the restoration is compared with; None where there is nothing to compare with.
         per_patient: write and print one entry a patient.
         closing: what to print after the table: where things lie and what to do next, by name.
     """
@@ -45,7 +45,7 @@ class ReportHandler:
         path: str | Path,
         facts: Mapping[str, Any],
         checkpoint: str | Path,
-        baseline: str = "bilinear",
+        baseline: str | None = "bilinear",
         per_patient: bool = True,
         closing: Mapping[str, str] | None = None,
     ) -> None:
@@ -93,7 +93,7 @@ class ReportHandler:
                 for subject in sorted(set(subjects))
             }
         write_json(report, self.path)
-        logger.info("\n" + _table(report))
+        logger.info("\n" + _table(report, [name for name in details if not name.startswith(BASELINE)]))
         width = max(map(len, self.closing), default=0)
         for name, text in self.closing.items():
             logger.info(f"{name + ':':<{width + 1}} {text}")
@@ -108,6 +108,8 @@ class ReportHandler:
     def _summary(self, details: Mapping[str, np.ndarray]) -> dict[str, Any]:
         means = {name: _mean(values) for name, values in details.items()}
         own = {name: value for name, value in means.items() if not name.startswith(BASELINE)}
+        if self.baseline is None:
+            return own
         theirs = {name.removeprefix(BASELINE): value for name, value in means.items() if name.startswith(BASELINE)}
         return {**own, "baseline": {"name": self.baseline, **theirs}}
 
@@ -126,9 +128,9 @@ def _details(state: Any) -> dict[str, Any]:
     return {name: value.cpu() for name, value in details.items()}
 
 
-def _table(report: Mapping[str, Any]) -> str:
-    names = [name for name in report["baseline"] if name != "name"]
-    columns = [f"{name} {who}" for name in names for who in ("restored", report["baseline"]["name"])]
+def _table(report: Mapping[str, Any], metrics: Sequence[str]) -> str:
+    names = [name for name in report.get("baseline", {}) if name != "name"]
+    columns = [f"{name} {who}" for name in names for who in ("restored", report["baseline"]["name"])] or list(metrics)
     rows = [(subject, entry) for subject, entry in report.get("patients", {}).items()]
     hidden = len(rows) - SHOWN_PATIENTS
     if hidden > 1:
@@ -138,6 +140,7 @@ def _table(report: Mapping[str, Any]) -> str:
     lines = [f"{'patient':<{width}}  images  " + "  ".join(columns)]
     for subject, entry in rows:
         values = [value for name in names for value in (entry[name], entry["baseline"][name])]
+        values = values or [entry[name] for name in metrics]
         cells = [f"{np.nan if value is None else value:>{len(column)}.4f}" for value, column in zip(values, columns)]
         if entry is report and hidden > 1:
             lines.append(f"... and {hidden} more patients")

@@ -81,8 +81,8 @@ def report_html(results: dict[str, Any], figures: Sequence[ResultFigure] = ()) -
     template = files(__package__).joinpath("result_report.html").read_text(encoding="utf-8")
     bundle = results["bundle"]
     values = {
-        "title": _text(f"{TASKS[results['task']]}: {bundle['name']}"),
-        "bundle": _text(f"{bundle['name']} {bundle['version']}"),
+        "title": _text(f"Evaluation: {bundle['name']}"),
+        "bundle": _text(f"{bundle['name']}, version {bundle['version']}"),
         "version": _text(results["environment"].get("monai_cdiff", "")),
         "date": _text(results["date"]),
         "warnings": _warnings(results["warnings"]),

@@ -296,10 +296,11 @@ def _caption(example: _Example, limit: float) -> str:
     row, column, side = example.detail
     low, high = example.window
     covered = example.mask is not None and not example.counted.all()
+    most = "which hold most of the mask (blue outline)" if covered else "where the original has the most detail"
     return (
         f"Greys from {low:.3g} (black) to {high:.3g} (white) in all images, the 0.5th and 99.5th percentile of the "
-        f"original. Detail: {side} × {side} pixels from column {column}, row {row} (yellow square), "
-        + ("which hold most of the mask (blue outline). " if covered else "where the original has the most detail. ")
-        + f"Colours: restored minus original{', of the detail' if example.close else ''}, blue where too dark, red where too bright, white at 0, the same range "
-        f"of ±{limit:g} for all methods; below, the mean absolute error{' under the mask' if covered else ''}."
+        f"original. Detail: {side} × {side} pixels from column {column}, row {row} (yellow square), {most}. Colours: "
+        f"restored minus original{', of the detail' if example.close else ''}, blue where too dark, red where too "
+        f"bright, white at 0, the same range of ±{limit:g} for all methods; below, the mean absolute error"
+        f"{' under the mask' if covered else ''}."
     )

@@ -15,7 +15,7 @@ from .table import one_line
 __all__ = ["draw_curves"]
 
 _DRAWN = re.compile(r"dice|dice_.*|accuracy|accuracy_.*|psnr")
-_ENDS_IN_NUMBER = re.compile(r"(.*?)[\s=:]*((?<![\w.])\d+(?:\.\d+)?)")
+_ENDS_IN_NUMBER = re.compile(r"(.*?)[\s=:]*((?:(?<=[\s=:])-)?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 # Okabe and Ito's colours, which the colour-blind can tell apart, without the yellow, which white paper swallows.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _MARKERS = "osD^vPX"

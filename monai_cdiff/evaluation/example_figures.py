@@ -20,7 +20,7 @@ __all__ = ["draw_examples", "find_detail", "read_image"]
 
 _CONDITIONS = {"sr": "low resolution", "denoise": "noisy", "inpaint": "masked"}
 _WINDOW = (0.5, 99.5)  # percentiles of the original that are black and white
-_GRADIENT_CUT = 95  # percentile; a letter burnt into a film is not what shows detail
+_GRADIENT_CUT = 95  # percentile of what is above 0; a letter burnt into a film is not what shows detail
 _STEPS = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)  # what the colours may reach to, times a power of ten
 _ERROR = 99  # percentile of a method's errors that the colours reach to
 # Inches.
@@ -105,7 +105,7 @@ def find_detail(original: np.ndarray, mask: np.ndarray | None = None) -> tuple[i
 
     With a mask it is the square that holds the most of what the mask covers, and of several such squares the one
     nearest to their middle. Without, it is the one with the most energy of the original's gradient, whose length
-    is cut at its 95th percentile, so that a letter burnt into a film does not outweigh the anatomy.
+    is cut at the 95th percentile of those above 0, so that a letter burnt into a film does not outweigh the anatomy.
 
     Args:
         original: the image (rows, columns).
@@ -116,7 +116,7 @@ def find_detail(original: np.ndarray, mask: np.ndarray | None = None) -> tuple[i
 
     Example:
         >>> image = np.zeros((60, 60))
-        >>> image[31:39:2, 41:49] = 1
+        >>> image[31:39, 41:49] = np.eye(8)
         >>> row, column, side = find_detail(image)
         >>> row <= 31 and row + side >= 39 and column <= 41 and column + side >= 49
         True
@@ -128,8 +128,10 @@ def find_detail(original: np.ndarray, mask: np.ndarray | None = None) -> tuple[i
     elif shorter < 2:
         interest = np.zeros(original.shape)
     else:
-        interest = sum(np.square(part) for part in np.gradient(np.nan_to_num(original)))
-        interest = np.minimum(interest, np.percentile(interest, _GRADIENT_CUT))
+        known = np.where(np.isfinite(original), original, 0.0)
+        interest = sum(np.square(part) for part in np.gradient(known / max(np.abs(known).max(), 1e-300)))
+        if (interest > 0).any():
+            interest = np.minimum(interest, np.percentile(interest[interest > 0], _GRADIENT_CUT))
     table = np.pad(interest.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     sums = table[side:, side:] - table[:-side, side:] - table[side:, :-side] + table[:-side, :-side]
     # sums that differ by rounding are equal

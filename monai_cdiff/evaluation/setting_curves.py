@@ -109,9 +109,8 @@ def _draw(results: dict[str, Any], title: str, name: str, kind: str, panels: Map
     made = figure.legend(entries, labels, loc="lower center", ncols=beside, fontsize=8, frameon=False)
     for text in made.get_texts():
         text.set_parse_math(False)
-    caption = (
-        f"By {kind or 'setting'}: one line a method; bars are 95 % intervals. The dashed grey line is the original, "
-        "without degradation. Points of one setting are drawn side by side."
+    caption = "One line a method; bars are 95 % intervals. Points of one setting are drawn side by side." + (
+        " The dashed grey line is the original, without degradation." if ORIGINAL in methods else ""
     )
     return ResultFigure(name, title, caption, figure_png(figure))
 

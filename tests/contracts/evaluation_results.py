@@ -36,7 +36,10 @@ def results(rows: list[dict[str, Any]] | None = None, **changed: Any) -> dict[st
         "environment": {"monai_cdiff": "0.1.0", "torch": "2.11", "device": "cpu"},
         "task": "denoise",
         "bundle": {"name": "Denoising", "version": "0.2.0"},
-        "test_set": {"split": "test", "n_images": 8, "n_subjects": 4, "sha256": "ab", "settings": {"noise": {"std": 0.1}}},
+        "test_set": {
+            **{"split": "test", "n_images": 8, "n_subjects": 4, "sha256": "ab"},
+            "settings": {"noise": {"std": 0.1}},
+        },
         "seed": 0,
         "metrics": [
             {"name": "psnr", "title": "PSNR", "unit": "dB", "better": "higher", "note": "peak 1"},

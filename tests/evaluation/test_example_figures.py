@@ -44,6 +44,13 @@ def test_detail_is_where_the_gradient_is(row: int, column: int) -> None:
     assert top <= row and row + 20 <= top + side and left <= column and column + 20 <= left + side
 
 
+def test_detail_in_few_pixels_is_found() -> None:
+    image = np.zeros((200, 200))
+    image[150, 30] = 1
+    row, column, side = find_detail(image)
+    assert row < 150 < row + side and column < 30 < column + side
+
+
 def test_a_letter_does_not_outweigh_the_anatomy() -> None:
     y, x = np.mgrid[:120, :120]
     image = 0.1 * np.sin(x / 3) * np.sin(y / 3) * (x > 50) * (y > 50)
@@ -80,7 +87,7 @@ def test_x_is_to_the_right_and_y_downwards(tmp_path: Path) -> None:
     assert read.shape == (40, 60) and read[0, 0] == 0.5 and read[0, -1] == 0 and read[-1, -1] == 1
     names = {"original": "image.npy", "condition": "image.npy", "restored": {"mean": "image.npy"}}
     drawn = pixels(draw(tmp_path, **names))
-    height, width, dpi = *drawn.shape[:2], 150
+    height, dpi = len(drawn), 150
     # the first picture: from 0.25 to 2 inches from the left; 1.75 / 60 * 40 inches high, below one line of title
     left, top = round(0.25 * dpi), height - round((0.3 + 2 * 0.05 + 1.75 + 2 * 1.75 * 40 / 60) * dpi)
     wide, tall = round(1.75 * dpi), round(1.75 * 40 / 60 * dpi)
@@ -149,7 +156,7 @@ def test_the_condition_is_shown_once(tmp_path: Path) -> None:
 
 def test_odd_images_are_drawn(tmp_path: Path) -> None:
     example = example_images(tmp_path)
-    for original in (np.zeros((48, 40)), np.full((48, 40), np.nan), np.full((48, 40), 1e30), np.eye(48, 40)):
+    for original in (np.zeros((48, 40)), np.full((48, 40), np.nan), np.full((48, 40), 1e30), np.eye(48, 40) * 1e200):
         np.save(tmp_path / "images" / "original.npy", original)
         draw_examples(results(examples=[example]), tmp_path)
     names = {"original": "images/one.npy", "condition": "images/one.npy", "restored": {"mean": "images/one.npy"}}

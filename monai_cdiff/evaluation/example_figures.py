@@ -20,10 +20,11 @@ __all__ = ["draw_examples", "find_detail", "read_image"]
 
 _CONDITIONS = {"sr": "low resolution", "denoise": "noisy", "inpaint": "masked"}
 _WINDOW = (0.5, 99.5)  # percentiles of the original that are black and white
-_GRADIENT_CUT = 95  # percentile; a letter burnt into a film is not what shows detail
+_GRADIENT_CUT = 95  # percentile of what is above 0; a letter burnt into a film is not what shows detail
+_STEPS = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)  # what the colours may reach to, times a power of ten
 _ERROR = 99  # percentile of a method's errors that the colours reach to
 # Inches.
-_WIDTH, _GAP, _LEFT, _RIGHT, _TOP, _BOTTOM = 1.75, 0.05, 0.25, 0.85, 0.55, 0.3
+_WIDTH, _GAP, _LEFT, _RIGHT, _LINE, _BOTTOM = 1.75, 0.05, 0.25, 0.85, 0.17, 0.3
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class _Example:
     restored: list[np.ndarray]  # of them, what the colours of the errors are chosen by
     window: tuple[float, float]
     detail: tuple[int, int, int]
+    counted: np.ndarray  # the pixels whose errors count: those under the mask, if it covers any
+    close: bool  # whether the errors are shown of the detail alone, since there are none elsewhere
 
 
 def draw_examples(results: Mapping[str, Any], out_dir: str | os.PathLike[str]) -> list[ResultFigure]:
@@ -102,7 +105,7 @@ def find_detail(original: np.ndarray, mask: np.ndarray | None = None) -> tuple[i
 
     With a mask it is the square that holds the most of what the mask covers, and of several such squares the one
     nearest to their middle. Without, it is the one with the most energy of the original's gradient, whose length
-    is cut at its 95th percentile, so that a letter burnt into a film does not outweigh the anatomy.
+    is cut at the 95th percentile of those above 0, so that a letter burnt into a film does not outweigh the anatomy.
 
     Args:
         original: the image (rows, columns).
@@ -113,7 +116,7 @@ def find_detail(original: np.ndarray, mask: np.ndarray | None = None) -> tuple[i
 
     Example:
         >>> image = np.zeros((60, 60))
-        >>> image[31:39:2, 41:49] = 1
+        >>> image[31:39, 41:49] = np.eye(8)
         >>> row, column, side = find_detail(image)
         >>> row <= 31 and row + side >= 39 and column <= 41 and column + side >= 49
         True
@@ -125,8 +128,10 @@ def find_detail(original: np.ndarray, mask: np.ndarray | None = None) -> tuple[i
     elif shorter < 2:
         interest = np.zeros(original.shape)
     else:
-        interest = sum(np.square(part) for part in np.gradient(np.nan_to_num(original)))
-        interest = np.minimum(interest, np.percentile(interest, _GRADIENT_CUT))
+        known = np.where(np.isfinite(original), original, 0.0)
+        interest = sum(np.square(part) for part in np.gradient(known / max(np.abs(known).max(), 1e-300)))
+        if (interest > 0).any():
+            interest = np.minimum(interest, np.percentile(interest[interest > 0], _GRADIENT_CUT))
     table = np.pad(interest.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     sums = table[side:, side:] - table[:-side, side:] - table[side:, :-side] + table[:-side, :-side]
     # sums that differ by rounding are equal
@@ -151,6 +156,9 @@ def _read_example(example: Mapping[str, Any], results: dict[str, Any], out_dir: 
     if not any(np.array_equal(condition, image, equal_nan=True) for image in restored.values()):
         columns.insert(0, (_CONDITIONS[results["task"]], condition))
     known = original[np.isfinite(original)]
+    covered = np.zeros(original.shape, bool) if mask is None else mask > 0.5
+    row, column, side = detail = find_detail(original, mask)
+    held = covered[row : row + side, column : column + side].sum()
     low, high = np.percentile(known, _WINDOW) if known.size else (0.0, 1.0)
     setting = one_line(example["setting"])
     return _Example(
@@ -160,68 +168,93 @@ def _read_example(example: Mapping[str, Any], results: dict[str, Any], out_dir: 
         columns,
         [image for name, image in restored.items() if kinds.get(name) != "trivial"] or list(restored.values()),
         (float(low), float(high) if high > low else float(low) + 1),
-        find_detail(original, mask),
+        detail,
+        covered if covered.any() else ~covered,
+        bool(covered.any() and held == covered.sum()),
     )
 
 
 def _error_range(example: _Example) -> float:
-    """What the colours reach to: 1, 2 or 5 times a power of ten, so that few errors lie beyond."""
-    errors = [np.abs(image - example.original) for image in example.restored]
+    """What the colours reach to, a round number: of each method but the trivial ones, few errors lie beyond."""
+    errors = [np.abs(image - example.original)[example.counted] for image in example.restored]
     known = [error[np.isfinite(error)] for error in errors]
     reached = max((float(np.percentile(error, _ERROR)) for error in known if error.size), default=0.0)
     if reached <= 0:
         return 0.1
     power = 10.0 ** math.floor(math.log10(reached))
-    return next(round(step * power, 12) for step in (1, 2, 5, 10) if step * power >= reached * (1 - 1e-9))
+    return next(round(step * power, 12) for step in _STEPS if step * power >= reached * (1 - 1e-9))
+
+
+class _Sheet:
+    """A figure of three lines of pictures: whole images, details, errors."""
+
+    def __init__(self, example: _Example, titles: Sequence[str]) -> None:
+        rows, columns = example.original.shape
+        tall = _WIDTH * min(max(rows / columns, 0.4), 2.5)
+        top = 0.12 + _LINE * max(title.count("\n") + 1 for title in titles)
+        self.heights = (tall, _WIDTH, _WIDTH if example.close else tall)
+        self.bottoms = (sum(self.heights[1:]) + 2 * _GAP + _BOTTOM, self.heights[2] + _GAP + _BOTTOM, _BOTTOM)
+        count = len(titles)
+        self.width = _LEFT + count * _WIDTH + (count - 1) * _GAP + _RIGHT
+        self.height = self.bottoms[0] + tall + top
+        self.figure = new_figure(self.width, self.height)
+
+    def place(self, line: int, column: int) -> Any:
+        """Axes for a picture."""
+        axes = self._axes(_LEFT + column * (_WIDTH + _GAP), self.bottoms[line], _WIDTH, self.heights[line])
+        axes.set(xticks=[], yticks=[])
+        return axes
+
+    def name_lines(self) -> None:
+        """Say at the left what the lines are."""
+        for text, bottom, tall in zip(("image", "detail", "restored − original"), self.bottoms, self.heights):
+            y = (bottom + tall / 2) / self.height
+            self.figure.text(
+                *((_LEFT - 0.1) / self.width, y, text), rotation=90, ha="center", va="center", fontsize=9
+            )
+
+    def show_colours(self, errors: Any, limit: float) -> None:
+        """Say at the right what the colours of the errors are."""
+        bar = self._axes(self.width - _RIGHT + 0.08, self.bottoms[2], 0.1, self.heights[2])
+        self.figure.colorbar(errors, cax=bar, ticks=[-limit, 0, limit], extend="both")
+        bar.set_yticklabels([f"−{limit:g}", "0", f"+{limit:g}"], fontsize=8)
+
+    def _axes(self, left: float, bottom: float, width: float, height: float) -> Any:
+        return self.figure.add_axes(
+            (left / self.width, bottom / self.height, width / self.width, height / self.height)
+        )
 
 
 def _draw(example: _Example, name: str) -> ResultFigure:
     import matplotlib
 
+    shown = [("original", example.original), *example.columns]
+    titles = ["\n".join(textwrap.wrap(one_line(title), 24, max_lines=3, placeholder=" …")) for title, _ in shown]
+    sheet, limit = _Sheet(example, titles), _error_range(example)
     rows, columns = example.original.shape
-    tall = _WIDTH * min(max(rows / columns, 0.4), 2.5)
-    count = len(example.columns) + 1
-    size = (
-        _LEFT + count * _WIDTH + (count - 1) * _GAP + _RIGHT,
-        _TOP + 2 * tall + _WIDTH + 2 * _GAP + _BOTTOM,
-    )
-    figure = new_figure(*size)
-    limit = _error_range(example)
     greys = matplotlib.colormaps["gray"].with_extremes(bad="#7a5230")
-    heights = (tall, _WIDTH, tall)
-    bottoms = (size[1] - _TOP - tall, _BOTTOM + tall + _GAP, _BOTTOM)
-
-    def place(line: int, column: int) -> Any:
-        box = (_LEFT + column * (_WIDTH + _GAP), bottoms[line], _WIDTH, heights[line])
-        axes = figure.add_axes([box[0] / size[0], box[1] / size[1], box[2] / size[0], box[3] / size[1]])
-        axes.set(xticks=[], yticks=[])
-        return axes
-
-    shown: Any = None
-    for column, (title, image) in enumerate([("original", example.original), *example.columns]):
-        whole, detail = place(0, column), place(1, column)
-        lines = textwrap.wrap(one_line(title), 22, max_lines=2, placeholder=" …") or [""]
-        whole.set_title("\n".join(lines), fontsize=9, parse_math=False)
+    colours: Any = None
+    for column, (title, (_, image)) in enumerate(zip(titles, shown)):
+        whole, detail = sheet.place(0, column), sheet.place(1, column)
+        whole.set_title(title, fontsize=9, parse_math=False)
+        low, high = example.window
         for axes in (whole, detail):
-            window = dict(zip(("vmin", "vmax"), example.window))
-            axes.imshow(image, cmap=greys, extent=(0, columns, rows, 0), **window)
+            axes.imshow(image, cmap=greys, vmin=low, vmax=high, extent=(0, columns, rows, 0))
         _zoom(detail, example.detail)
         if column == 0:
             _mark(whole, detail, example)
         elif image.shape == example.original.shape:
-            axes = place(2, column)
-            error = image - example.original
-            shown = axes.imshow(error, cmap="RdBu_r", vmin=-limit, vmax=limit, extent=(0, columns, rows, 0))
+            axes, error = sheet.place(2, column), image - example.original
+            colours = axes.imshow(error, cmap="RdBu_r", vmin=-limit, vmax=limit, extent=(0, columns, rows, 0))
             if example.mask is not None:
                 _outline(axes, example.mask, "black")
-            axes.set_xlabel(_mean_error(error, example.mask), fontsize=8, labelpad=3)
-    _label_rows(figure, bottoms, heights)
-    if shown is not None:
-        left = size[0] - _RIGHT + 0.08
-        bar = figure.add_axes([left / size[0], bottoms[2] / size[1], 0.1 / size[0], tall / size[1]])
-        figure.colorbar(shown, cax=bar, ticks=[-limit, 0, limit], extend="both")
-        bar.set_yticklabels([f"−{limit:g}", "0", f"+{limit:g}"], fontsize=8)
-    return ResultFigure(name, example.name, _caption(example, limit), figure_png(figure))
+            if example.close:
+                _zoom(axes, example.detail)
+            axes.set_xlabel(_mean_error(error[example.counted]), fontsize=8, labelpad=3)
+    sheet.name_lines()
+    if colours is not None:
+        sheet.show_colours(colours, limit)
+    return ResultFigure(name, example.name, _caption(example, limit), figure_png(sheet.figure))
 
 
 def _zoom(axes: Any, detail: tuple[int, int, int]) -> None:
@@ -253,27 +286,23 @@ def _outline(axes: Any, mask: np.ndarray, colour: str) -> None:
     axes.add_collection(LineCollection(lines, colors=colour, linewidths=0.7), autolim=False)
 
 
-def _label_rows(figure: Any, bottoms: Sequence[float], heights: Sequence[float]) -> None:
-    width, height = figure.get_size_inches()
-    for text, bottom, tall in zip(("image", "detail", "restored − original"), bottoms, heights):
-        figure.text(
-            (_LEFT - 0.1) / width, (bottom + tall / 2) / height, text, rotation=90, ha="center", va="center", fontsize=9
-        )
-
-
-def _mean_error(error: np.ndarray, mask: np.ndarray | None) -> str:
-    chosen = error[mask > 0.5] if mask is not None and (mask > 0.5).any() else error
-    return f"mean |error| {np.nanmean(np.abs(chosen)):.3g}" if np.isfinite(chosen).any() else ""
+def _mean_error(error: np.ndarray) -> str:
+    known = np.abs(error[np.isfinite(error)])
+    if not known.size:
+        return ""
+    mean = float(known.mean())
+    return f"mean |error| {mean:.4f}" if 1e-3 <= mean < 10 else f"mean |error| {mean:.3g}"
 
 
 def _caption(example: _Example, limit: float) -> str:
     row, column, side = example.detail
     low, high = example.window
-    covered = example.mask is not None and (example.mask > 0.5).any()
+    covered = example.mask is not None and not example.counted.all()
+    most = "which hold most of the mask (blue outline)" if covered else "where the original has the most detail"
     return (
         f"Greys from {low:.3g} (black) to {high:.3g} (white) in all images, the 0.5th and 99.5th percentile of the "
-        f"original. Detail: {side} × {side} pixels from column {column}, row {row} (yellow square), "
-        + ("which hold most of the mask (blue outline). " if covered else "where the original has the most detail. ")
-        + f"Colours: restored minus original, blue where too dark, red where too bright, white at 0, the same range "
-        f"of ±{limit:g} for all methods; below, the mean absolute error{' within the mask' if covered else ''}."
+        f"original. Detail: {side} × {side} pixels from column {column}, row {row} (yellow square), {most}. Colours: "
+        f"restored minus original{', of the detail' if example.close else ''}, blue where too dark, red where too "
+        f"bright, white at 0, the same range of ±{limit:g} for all methods; below, the mean absolute error"
+        f"{' under the mask' if covered else ''}."
     )

@@ -15,7 +15,7 @@ from ..utils import replacing
 from .example_figures import draw_examples
 from .figure_file import ResultFigure
 from .published import published_table
-from .result_tables import difference_table, result_table, results_csv, results_markdown, tasks_of
+from .result_tables import count_images, difference_table, result_table, results_csv, results_markdown, tasks_of
 from .results_file import TASKS, read_results
 from .setting_curves import draw_curves
 from .table import one_line, table_html
@@ -81,8 +81,8 @@ def report_html(results: dict[str, Any], figures: Sequence[ResultFigure] = ()) -
     template = files(__package__).joinpath("result_report.html").read_text(encoding="utf-8")
     bundle = results["bundle"]
     values = {
-        "title": _text(f"{TASKS[results['task']]}: {bundle['name']}"),
-        "bundle": _text(f"{bundle['name']} {bundle['version']}"),
+        "title": _text(f"Evaluation: {bundle['name']}"),
+        "bundle": _text(f"{bundle['name']}, version {bundle['version']}"),
         "version": _text(results["environment"].get("monai_cdiff", "")),
         "date": _text(results["date"]),
         "warnings": _warnings(results["warnings"]),
@@ -110,7 +110,7 @@ def _tested(results: dict[str, Any]) -> str:
     facts = {
         "task": TASKS[results["task"]].lower(),
         "split": test_set["split"],
-        "images": f"{test_set['n_images']} of {test_set['n_subjects']} subjects",
+        "images": count_images(test_set["n_images"], test_set["n_subjects"]),
         "SHA-256 of the test set": test_set["sha256"],
         **test_set["settings"],
     }

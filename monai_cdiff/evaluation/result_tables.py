@@ -13,7 +13,15 @@ from .published import published_table
 from .results_file import ORIGINAL, TASKS, method_titles, rows_of
 from .table import Block, Cell, Table, one_line, table_markdown
 
-__all__ = ["difference_table", "metric_title", "result_table", "results_csv", "results_markdown", "tasks_of"]
+__all__ = [
+    "count_images",
+    "difference_table",
+    "metric_title",
+    "result_table",
+    "results_csv",
+    "results_markdown",
+    "tasks_of",
+]
 
 _ARROWS = {"higher": " ↑", "lower": " ↓", "one": " → 1", "zero": " → 0", "": ""}
 # How far from good a value is.
@@ -24,6 +32,11 @@ _DISTANCE: dict[str, Callable[[float], float]] = {
     "zero": abs,
 }
 _PARTS = ("interval_low", "interval_high", "difference", "p", "reason")
+
+
+def count_images(images: int, subjects: int) -> str:
+    """How many images of how many subjects, in words."""
+    return f"{images} image{'s' * (images != 1)} of {subjects} subject{'s' * (subjects != 1)}"
 
 
 def metric_title(metric: dict[str, Any]) -> str:
@@ -66,7 +79,7 @@ def result_table(results: dict[str, Any], task: str) -> Table:
             lines.append([Cell(titles[row["method"]]), *size, *(column[number] for column in columns)])
             number += 1
         shown.append(Block(lines, setting))
-    count = " {} images of {} subjects.".format(*next(iter(sizes))) if len(sizes) == 1 else ""
+    count = f" {count_images(rows[0]['n'], rows[0]['n_subjects'])}." if len(sizes) == 1 else ""
     bracket = any(cell.detail for column in columns for cell in column)
     return Table(
         f"{TASKS[task]}, {results['test_set']['split']} split.{count}"

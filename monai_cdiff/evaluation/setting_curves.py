@@ -15,12 +15,13 @@ from .table import one_line
 __all__ = ["draw_curves"]
 
 _DRAWN = re.compile(r"dice|dice_.*|accuracy|accuracy_.*|psnr")
-_ENDS_IN_NUMBER = re.compile(r"(.*?)[\s=:]*((?<![\w.])\d+(?:\.\d+)?)")
+_ENDS_IN_NUMBER = re.compile(r"(.*?)[\s=:]*((?:(?<=[\s=:])-)?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 # Okabe and Ito's colours, which the colour-blind can tell apart, without the yellow, which white paper swallows.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _MARKERS = "osD^vPX"
 _LINES = ("-", "--", "-.", ":")
 _PANELS = 3  # in a row
+_WIDTH, _HEIGHT = 3.3, 2.9  # of a panel, inches
 
 # Of a panel: method to its points (setting, value, interval).
 _Points = dict[str, list[tuple[float, float, tuple[float, float] | None]]]
@@ -82,15 +83,17 @@ def _is_line(points: _Points) -> bool:
 
 def _draw(results: dict[str, Any], title: str, name: str, kind: str, panels: Mapping[str, _Points]) -> ResultFigure:
     titles = method_titles(results)
+    methods = [method for method in titles if any(method in points for points in panels.values())]
     columns = min(len(panels), _PANELS)
     lines = math.ceil(len(panels) / columns)
-    methods = [method for method in titles if any(method in points for points in panels.values())]
-    legend = 0.25 * math.ceil(len(methods) / 2) + 0.2
-    figure = new_figure(max(3.6 * columns, 5.2), 3.1 * lines + legend)
+    beside = 1 if columns == 1 else columns + 1  # entries of the legend in a row
+    legend = 0.2 * math.ceil(len(methods) / beside) + 0.15
+    width, height = max(_WIDTH * columns, 4.5), _HEIGHT * lines + legend
+    figure = new_figure(width, height)
     settings = sorted({x for points in panels.values() for line in points.values() for x, _, _ in line})
     grid = figure.add_gridspec(
-        lines, columns, left=0.16 / columns + 0.03, right=0.98, hspace=0.45, wspace=0.3,
-        top=1 - 0.35 / (3.1 * lines + legend), bottom=(legend + 0.5) / (3.1 * lines + legend),
+        lines, columns, left=0.6 / width, right=1 - 0.15 / width, top=1 - 0.35 / height,
+        bottom=(legend + 0.5) / height, hspace=0.45, wspace=0.28,
     )  # fmt: skip
     handles: dict[str, Any] = {}
     shown = [metric for metric in results["metrics"] if metric["name"] in panels]
@@ -102,12 +105,12 @@ def _draw(results: dict[str, Any], title: str, name: str, kind: str, panels: Map
         axes.set_xlabel(kind or "setting", fontsize=9, parse_math=False)
         _ticks(axes, settings)
     labels = [_short(titles[method]) for method in methods]
-    made = figure.legend([handles[m] for m in methods], labels, loc="lower center", ncols=2, fontsize=8, frameon=False)
+    entries = [handles[method] for method in methods]
+    made = figure.legend(entries, labels, loc="lower center", ncols=beside, fontsize=8, frameon=False)
     for text in made.get_texts():
         text.set_parse_math(False)
-    caption = (
-        f"By {kind or 'setting'}: one line a method; bars are 95 % intervals. The dashed grey line is the original, "
-        "without degradation. Points of one setting are drawn side by side."
+    caption = "One line a method; bars are 95 % intervals. Points of one setting are drawn side by side." + (
+        " The dashed grey line is the original, without degradation." if ORIGINAL in methods else ""
     )
     return ResultFigure(name, title, caption, figure_png(figure))
 

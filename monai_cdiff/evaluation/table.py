@@ -11,6 +11,8 @@ __all__ = ["Block", "Cell", "Table", "one_line", "table_html", "table_markdown"]
 
 # What Markdown could take for its own within a cell.
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~$&#])")
+# Blanks at which a title is not to be broken.
+_KEPT_BLANK = re.compile(r" (?=[↑↓→])|(?<=→) ")
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,10 @@ def table_html(table: Table) -> str:
         True
     """
     first = [table.head] if table.head else []
-    titles = "".join(f'<th scope="col">{html.escape(one_line(title))}</th>' for title in [*first, *table.header])
+    shown = (_KEPT_BLANK.sub("&nbsp;", html.escape(one_line(title))) for title in [*first, *table.header])
+    titles = "".join(f'<th scope="col">{title}</th>' for title in shown)
     lines = [
-        '<div class="scroll" tabindex="0"><table>',
+        f'<div class="scroll" tabindex="0"><table{" class=headed" if table.head else ""}>',
         f"<caption>{html.escape(one_line(table.caption))}</caption>",
         f"<thead><tr>{titles}</tr></thead>",
         *(_html_block(block, bool(table.head)) for block in table.blocks),

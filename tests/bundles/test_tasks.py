@@ -70,7 +70,7 @@ def test_training_leaves_what_it_promises(task: str, output: Path) -> None:
 
 
 def test_training_goes_on_where_it_stood(
-    task: str, data: Path, output: Path, tmp_path: Path, run: Callable[..., Any]
+    task: str, data: Path, output: Path, tmp_path: Path, run: Callable[..., Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(output / "checkpoints", tmp_path / "checkpoints")
     overrides = {**small(task), "dataset_dir": str(data), "output_dir": str(tmp_path), "max_iterations": 3}
@@ -78,6 +78,14 @@ def test_training_goes_on_where_it_stood(
     before, after = read_checkpoint(model(output)), read_checkpoint(model(tmp_path))
     assert (before["iteration"], after["iteration"]) == (2, 3)
     assert after["settings"] == before["settings"]
+    other = {"learning_rate": 3e-5, "batch_size": 1, "patch_size": 24}
+    capfd.readouterr()
+    run("training", f"{task}/train", resume=True, **{**overrides, "max_iterations": 4, **other})
+    logged = capfd.readouterr()
+    after = read_checkpoint(tmp_path / "checkpoints" / "checkpoint.pt")
+    assert after["lr_scheduler"]["base_lrs"] == [3e-5] and after["settings"].items() >= other.items()
+    for name, value in other.items():
+        assert f"resuming with {name}={value}; was" in logged.out + logged.err
 
 
 def test_evaluation_repeats_the_numbers_of_the_training(

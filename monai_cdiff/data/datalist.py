@@ -41,8 +41,8 @@ def make_datalist(
     any depth. All NIfTI files or pictures of a patient folder are taken, and its name is the subject; those beside the
     patient folders are a subject each.
     Of DICOM, one series of each study is taken, of an X-ray series each file as an image, and the subject is a hash of
-    the header's PatientID, so a patient who fills two folders stays one subject. A datalist JSON names its images itself, with paths relative to it; a list
-    that it lacks is split from its training list.
+    the header's PatientID, so a patient who fills two folders stays one subject. A datalist JSON names its images
+    itself, with paths relative to it; a list that it lacks is split from its training list.
 
     Who goes where depends on ``seed`` and the subjects alone, not on the order of the folders.
 

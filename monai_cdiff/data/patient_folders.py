@@ -12,7 +12,16 @@ from typing import Any, TypeAlias
 from .dicom_record import DicomError
 from .dicom_series import SeriesInfo, list_files, matching_series, scan_series, select_series
 
-__all__ = ["dicom_items", "find_items", "image_dimensions", "image_files", "is_nifti", "is_raster", "sort_files", "subject_of"]
+__all__ = [
+    "dicom_items",
+    "find_items",
+    "image_dimensions",
+    "image_files",
+    "is_nifti",
+    "is_raster",
+    "sort_files",
+    "subject_of",
+]
 
 Item: TypeAlias = "dict[str, Any]"
 

@@ -171,4 +171,18 @@ def test_nan_in_what_was_measured_is_an_error(
     values[0, 0, 0] = np.nan
     image, mask = write_nifti(tmp_path / "a.nii.gz", values), write_nifti(tmp_path / "m.nii.gz", box())
     assert main(["restore", str(image), str(tmp_path / "out"), "--mask", str(mask), *words]) == 2
-    assert "NaN" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    error = capsys.readouterr().err
+    assert f"{image}: img outside the mask holds 1 NaN or infinite values" in error and not (tmp_path / "out").exists()
+
+
+def test_what_is_to_be_filled_may_be_nan(tmp_path: Path, words: list[str]) -> None:
+    """Voxels under the mask take no part: the result is that of any other values there."""
+    values = np.random.default_rng(0).random(SIZE).astype(np.float32) * 100
+    results = []
+    for name, hidden in (("finite", 1e6), ("nan", np.nan), ("inf", -np.inf)):
+        image = write_nifti(tmp_path / name / "a.nii.gz", np.where(box() == 1, np.float32(hidden), values))
+        mask = write_nifti(tmp_path / "m.nii.gz", box())
+        assert main(["restore", str(image), str(tmp_path / name / "out"), "--mask", str(mask), *words]) == 0
+        results.append(np.asarray(nibabel.load(tmp_path / name / "out" / "a_inpaint.nii.gz").dataobj))
+    assert np.isfinite(results[1]).all() and np.array_equal(results[1][box() == 0], values[box() == 0])
+    assert np.array_equal(results[1], results[0]) and np.array_equal(results[2], results[0])

@@ -110,7 +110,9 @@ def test_nifti_outside_the_mask_is_bit_exact(dtype: type, tmp_path: Path, words:
     assert (restored[covered] != values.astype(np.float32)[covered]).all()
 
 
-def test_two_masks_of_one_noise_differ_only_where_they_differ(tmp_path: Path, words: list[str]) -> None:
+def test_two_masks_of_one_noise_differ_only_where_they_differ(
+    tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     """What is filled hangs on the mask; what is measured does not."""
     values = np.random.default_rng(1).random(SIZE).astype(np.float32)
     image = write_nifti(tmp_path / "a.nii.gz", values)
@@ -118,6 +120,8 @@ def test_two_masks_of_one_noise_differ_only_where_they_differ(tmp_path: Path, wo
     for name, mask in (("box", box()), ("empty", whole)):
         file = write_nifti(tmp_path / f"{name}.nii.gz", mask)
         assert main(["restore", str(image), str(tmp_path / name), "--mask", str(file), *words]) == 0
+        warned = f"{image}: the mask {file} is 0 everywhere, so nothing is filled" in capsys.readouterr().err
+        assert warned == (name == "empty")
     assert np.array_equal(np.asarray(nibabel.load(tmp_path / "empty" / "a_inpaint.nii.gz").dataobj), values)
 
 

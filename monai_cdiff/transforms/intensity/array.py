@@ -126,7 +126,7 @@ class ScaleIntensityPatientwise(InvertibleTransform):
         Args:
             img: channel-first image in stored units.
             intensity_range: the stored values that become ``b_min`` and ``b_max``.
-            mask: where it is not 0, voxels may be NaN or infinite, and stay so; of one channel, or as many as the image.
+            mask: where it is not 0, voxels may be NaN or infinite, and stay so; one channel, or as many as the image.
 
         Returns:
             The scaled image, float32 (float64 for float64), with ``meta["intensity_range"]``.

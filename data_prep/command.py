@@ -308,15 +308,14 @@ def _skipped_lines(skipped: Sequence[Skipped]) -> list[str]:
 
 
 def _write(files: dict[Path, str], overwrite: bool, dry_run: bool) -> str:
-    """Write what has changed, and tell what was done."""
-    def has(path: Path, text: str) -> bool:
-        return path.is_file() and path.read_bytes() == text.encode()
-
-    changed = [path for path, text in files.items() if not has(path, text)]
+    """Write what has changed, and tell what was done; a report of other files left out is no change of the list."""
+    changed = [path for path, text in files.items() if not _has(path, text)]
     there = [str(path) for path in changed if path.exists()]
-    out = next(iter(files))
+    out, report = files
+    if not overwrite and _same_lists(out, files[out]):
+        changed, there = [path for path in changed if path == report], []
     if dry_run:
-        state = "would be replaced" if there else "would be written" if changed else "is there already, the same"
+        state = "would be replaced" if there else "would be written" if out in changed else "is there already, the same"
         return f"dry run, nothing is written: {out} {state}"
     if there and not overwrite:
         raise FileExistsError(
@@ -327,7 +326,21 @@ def _write(files: dict[Path, str], overwrite: bool, dry_run: bool) -> str:
 
     for path in changed:
         write_datalist(json.loads(files[path]), path)
-    return f"{out} is {'written' if changed else 'there already, the same'}"
+    state = "is written" if out in changed else "is there already, the same"
+    return f"{out} {state}{'; its report is written anew' if changed == [report] else ''}"
+
+
+def _has(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_bytes() == text.encode()
+
+
+def _same_lists(path: Path, text: str) -> bool:
+    """Whether a datalist on disk has the same items with the same checksums; the command may be another."""
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(there, dict) and {**there, "command": ""} == {**json.loads(text), "command": ""}
 
 
 def _text(content: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from ..utils import check_integer, check_number, check_option, derive_seed, write_json
 from .dicom_series import scan_series
-from .patient_folders import Item, dicom_item, find_items, image_dimensions, is_nifti, is_raster, stem
+from .patient_folders import Item, dicom_items, find_items, image_dimensions, is_nifti, is_raster, stem
 
 __all__ = ["check_unseen", "make_datalist", "summarize_datalist", "write_datalist"]
 
@@ -44,9 +44,9 @@ def make_datalist(
     A folder holds one folder for each patient, with NIfTI files, pictures (PNG, JPEG, BMP, TIFF) or DICOM series at
     any depth. All NIfTI files or pictures of a patient folder are taken, and its name is the subject; those beside the
     patient folders are a subject each.
-    Of DICOM, one series of each study is taken, and the subject is a hash of the header's PatientID, so a patient who
-    fills two folders stays one subject. A datalist JSON names its images itself, with paths relative to it; a list
-    that it lacks is split from its training list.
+    Of DICOM, one series of each study is taken, of an X-ray series each file as an image, and the subject is a hash of
+    the header's PatientID, so a patient who fills two folders stays one subject. A datalist JSON names its images
+    itself, with paths relative to it; a list that it lacks is split from its training list.
 
     Who goes where depends on ``seed`` and the subjects alone, not on the order of the folders.
 
@@ -203,7 +203,10 @@ def _read_json(path: Path, series: str | None, plane: str | None) -> dict[str, l
     if gone:
         listed = ", ".join(gone[:5]) + (", ..." if len(gone) > 5 else "")
         raise FileNotFoundError(f"{path} names {len(files)} files, of which {len(gone)} do not exist: {listed}")
-    return {split: [_resolve(item, path, series, plane) for item in items] for split, items in named.items()}
+    return {
+        split: [found for item in items for found in _resolve(item, path, series, plane)]
+        for split, items in named.items()
+    }
 
 
 def _entry(entry: Any, path: Path, where: str) -> Item:
@@ -223,18 +226,22 @@ def _entry(entry: Any, path: Path, where: str) -> Item:
     return {"image": absolute, "subject": item.get("subject"), **further}
 
 
-def _resolve(item: Item, path: Path, series: str | None, plane: str | None) -> Item:
-    """The item as the loader wants it; without a subject, DICOM takes the header's, another file its own path."""
+def _resolve(item: Item, path: Path, series: str | None, plane: str | None) -> list[Item]:
+    """The items as the loader wants them, several for a series of X-rays.
+
+    Without a subject, DICOM takes the header's, another file its own path.
+    """
     images, subject = item["image"], item["subject"]
     if len(images) == 1 and os.path.isdir(images[0]):
-        found = dicom_item(scan_series(images[0]), images[0], series, plane)
+        found = dicom_items(scan_series(images[0]), images[0], series, plane)
     elif not is_nifti(images[0]) and not is_raster(images[0]) and (dicom := scan_series(images)):
-        found = dicom_item(dicom, f"{path}: {images[0]}")
+        found = dicom_items(dicom, f"{path}: {images[0]}")
     else:
         own = os.path.join(os.path.relpath(os.path.dirname(images[0]), path.parent), stem(images[0]))
-        found = {"image": images if len(images) > 1 else images[0], "subject": os.path.normpath(own)}
+        found = [{"image": images if len(images) > 1 else images[0], "subject": os.path.normpath(own)}]
     further = {name: item[name] for name in FURTHER if name in item}
-    return {**found, **further, **({} if subject is None else {"subject": str(subject)})}
+    own_subject = {} if subject is None else {"subject": str(subject)}
+    return [{**one, **further, **own_subject} for one in found]
 
 
 def _check_disjoint(datalist: dict[str, list[Item]]) -> None:

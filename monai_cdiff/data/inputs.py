@@ -13,12 +13,9 @@ from typing import Any
 from ..utils import root_cause
 from .dicom_record import DicomSelectionError
 from .dicom_series import SeriesInfo, list_files, matching_series, scan_series
-from .patient_folders import RASTER, sort_files, stem
+from .patient_folders import RASTER, image_files, sort_files, stem
 
 __all__ = ["check_inputs", "list_inputs", "output_name", "output_stem"]
-
-# Each file of such a series is an image of its own.
-_PROJECTIONS = ("CR", "DX", "IO", "MG", "PX", "RF", "XA")
 
 logger = logging.getLogger(__name__)
 
@@ -106,11 +103,9 @@ def _dicom_items(
     for matches in matching:
         if len(matches) > 1:
             raise DicomSelectionError(_selection(where, "several series match", matches, series, plane))
-        info, files = matches[0], sorted(matches[0].files)
-        flat = info.modality in _PROJECTIONS or info.plane is None
+        info = matches[0]
         digest = hashlib.blake2b(str(info.patient_id or info.study_uid).encode(), digest_size=4).hexdigest()
-        images = [[file] for file in files] if flat else [files]
-        items += [{"image": image, "subject": f"sub-{digest}"} for image in images]
+        items += [{"image": files, "subject": f"sub-{digest}"} for files in image_files(info)]
     return sorted(items, key=lambda item: str(item["image"][0]))
 
 

@@ -12,12 +12,23 @@ from typing import Any, TypeAlias
 from .dicom_record import DicomError
 from .dicom_series import SeriesInfo, list_files, matching_series, scan_series, select_series
 
-__all__ = ["dicom_item", "find_items", "image_dimensions", "is_nifti", "is_raster", "sort_files", "subject_of"]
+__all__ = [
+    "dicom_items",
+    "find_items",
+    "image_dimensions",
+    "image_files",
+    "is_nifti",
+    "is_raster",
+    "sort_files",
+    "subject_of",
+]
 
 Item: TypeAlias = "dict[str, Any]"
 
 # A folder of this name holds images of many patients, so it is no patient folder.
 _NO_PATIENTS = ("images", "imagestr", "imagests", "labels", "labelstr", "labelsts")
+# Each file of such a series is an image of its own.
+_PROJECTIONS = ("CR", "DX", "IO", "MG", "PX", "RF", "XA")
 RASTER = "PNG, JPEG, BMP or TIFF"
 _RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
@@ -57,8 +68,10 @@ def find_items(folder: Path, series: str | None = None, plane: str | None = None
     return items
 
 
-def dicom_item(found: Sequence[SeriesInfo], where: str, series: str | None = None, plane: str | None = None) -> Item:
-    """The item of the one series among ``found`` that matches.
+def dicom_items(
+    found: Sequence[SeriesInfo], where: str, series: str | None = None, plane: str | None = None
+) -> list[Item]:
+    """The items of the one series among ``found`` that matches: an X-ray each, or the one volume.
 
     Raises:
         DicomError: if not exactly one matches; the message starts with ``where``.
@@ -67,7 +80,13 @@ def dicom_item(found: Sequence[SeriesInfo], where: str, series: str | None = Non
         info = select_series(found, description=series, plane=plane)
     except DicomError as error:
         raise DicomError(f"{where}: {error}") from None
-    return {"image": sorted(info.files), "subject": subject_of(info)}
+    return [{"image": files, "subject": subject_of(info)} for files in image_files(info)]
+
+
+def image_files(info: SeriesInfo) -> list[list[str]]:
+    """The files of each image of a series: one file is an X-ray, or what has no place in space; else all a volume."""
+    files = sorted(info.files)
+    return [[file] for file in files] if info.modality in _PROJECTIONS or info.plane is None else [files]
 
 
 def subject_of(info: SeriesInfo) -> str:
@@ -164,5 +183,5 @@ def _dicom_items(folder: Path, found: list[SeriesInfo], series: str | None, plan
             matching = [[info for study in studies.values() for info in study]]  # refused below, with all it lists
         elif len(matching) < len(studies):
             logger.warning("%s: %d studies have no matching series.", folder, len(studies) - len(matching))
-        items += [dicom_item(study, str(folder), series, plane) for study in matching]
+        items += [item for study in matching for item in dicom_items(study, str(folder), series, plane)]
     return items

@@ -165,10 +165,15 @@ class CheckpointHandler:
     continue, and ``model.pt`` with the averaged weights, the settings, the scheduler and the parameterization, for
     inference. With ``resume`` unset, what an earlier training left in ``output_dir`` is moved aside, never overwritten.
 
+    A resumed training is that of the checkpoint. Settings that define it (task, degradation, normalisation, subjects)
+    must be the same; another learning rate is applied, its schedule goes on at the place it had reached; another value
+    of any other setting is taken, with a warning that shows both.
+
     Args:
         output_dir: the training's folder.
         objects: what to save, by name: ``network`` and ``ema`` (needed), of a diffusion ``scheduler`` and
-            ``parameterization`` (checked when loading), optimiser, learning rate scheduler. The trainer's loss scaler is added.
+            ``parameterization`` (checked when loading), ``optimizer``, ``lr_scheduler``. The trainer's loss scaler is
+            added.
         settings: plain values that say what was trained, for ``trained_settings``.
         interval: iterations between two checkpoints.
         resume: False, True for the checkpoint in ``output_dir``, or the path of one; the string "false" is False.
@@ -224,12 +229,14 @@ class CheckpointHandler:
             saved = content["settings"].get(name)
             if saved != value and name in DEFINING:
                 raise ValueError(f"resume={str(self.resume)!r}: {name} differs: saved {saved!r}; configured {value!r}.")
-            if saved != value:
+            if saved != value and name in content["settings"]:
                 logger.warning(f"resuming with {name}={value!r}; was {saved!r}.")
         objects = self._objects(engine)
+        rates = _base_rates(objects)
         # what can refuse comes first, so that a refusal leaves the network as it was
         for name in sorted(objects, key=lambda n: n not in ("parameterization", "scheduler")):
             _load(name, objects[name], content[name], self.resume or "")
+        _set_base_rates(objects, rates)
         torch.set_rng_state(content["rng"])
         if torch.cuda.is_available() and content["rng_cuda"]:
             torch.cuda.set_rng_state_all(content["rng_cuda"])
@@ -270,6 +277,26 @@ class CheckpointHandler:
         write_checkpoint({**weights, **state, **random, **averaged}, self.folder / TRAINING_FILE)
         write_checkpoint(weights, self.model_file)
         self._saved_at = engine.state.iteration
+
+
+def _base_rates(objects: Mapping[str, Any]) -> list[float]:
+    """The learning rate of each group of the optimiser, before a schedule lowers it."""
+    groups = objects["optimizer"].param_groups if "optimizer" in objects else []
+    return [float(group.get("initial_lr", group["lr"])) for group in groups]
+
+
+def _set_base_rates(objects: Mapping[str, Any], rates: list[float]) -> None:
+    """Put the configured learning rates in the place of those that came with the state of optimiser and schedule."""
+    saved = _base_rates(objects)
+    if saved == rates:
+        return
+    for group, old, new in zip(objects["optimizer"].param_groups, saved, rates):
+        group["lr"] = group["lr"] * (new / old) if old else new
+        if "initial_lr" in group:
+            group["initial_lr"] = new
+    schedule: Any = objects.get("lr_scheduler")
+    if hasattr(schedule, "base_lrs"):
+        schedule.base_lrs = list(rates)
 
 
 def _resume_path(resume: bool | str | None, folder: Path) -> Path | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from .bundle import (
     bundle_version,
-    check_overrides,
     default_device,
     find_bundle_root,
     join_processes,
@@ -16,8 +15,10 @@ from .checks import check_finite, check_flag, check_integer, check_number, check
 from .enums import ConditioningMode, DownsampleDomain, MaskShape, PredictionType, Target
 from .files import replacing, write_json
 from .neighbours import with_neighbours
+from .overrides import check_overrides
 from .precision import amp_by_default, amp_dtype, autocast
 from .seeding import Generators, NoiseSource, content_key, derive_seed, item_generators, randn
+from .settings import check_settings
 from .tiles import check_overlap, check_roi_size, tile_borders, tile_layout
 from .transfer import as_plain, to_device
 
@@ -42,6 +43,7 @@ __all__ = [
     "check_overlap",
     "check_overrides",
     "check_roi_size",
+    "check_settings",
     "content_key",
     "default_device",
     "derive_seed",

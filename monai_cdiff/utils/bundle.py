@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import json
 import logging
 import os
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import monai.bundle
 import torch
 
 __all__ = [
     "bundle_version",
-    "check_overrides",
     "default_device",
     "find_bundle_root",
     "join_processes",
@@ -54,29 +49,6 @@ def find_bundle_root(task: str) -> str:
 
 def _task_of(config: Path) -> str | None:
     return json.loads(config.read_text()).get("task") if config.is_file() else None
-
-
-def check_overrides(bundle_root: str | os.PathLike[str]) -> None:
-    """Refuse a command line with an override that no configuration of the bundle knows.
-
-    MONAI takes any name, so a slip such as ``--datset_dir`` would train on something else without a word.
-
-    Args:
-        bundle_root: the folder that holds ``configs``.
-
-    Raises:
-        ValueError: if an override is unknown; the message suggests the nearest known one.
-    """
-    if not sys.argv[0].endswith(os.path.join("monai", "bundle", "__main__.py")):
-        return
-    known = {key for config in Path(bundle_root, "configs").glob("*.json") for key in json.loads(config.read_text())}
-    known.update(inspect.signature(monai.bundle.run).parameters)
-    for word in (word for word in sys.argv[1:] if word.startswith("--")):
-        name = re.split("[=#:]", word[2:], maxsplit=1)[0].replace("-", "_")
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean --{near[0]}?" if near else ""
-            raise ValueError(f"{word} is no override of this bundle; allowed are the ids of its configurations.{hint}")
 
 
 def default_device() -> torch.device:

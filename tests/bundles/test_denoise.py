@@ -100,6 +100,20 @@ def test_colour_is_refused_before_anything_is_written(
     assert "1.png" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+def test_two_xrays_of_one_series_are_trained_on_as_two(tmp_path: Path, run: Callable[..., Any]) -> None:
+    for n in range(3):
+        for side in ("left", "right"):
+            folder = tmp_path / "data" / f"patient{n}" / side
+            write_projection(folder, "DX", (24, 20), PatientID=f"P{n}", StudyInstanceUID=f"1.2.{n}")
+            file = folder / "image.dcm"
+            x_ray = pydicom.dcmread(file)
+            x_ray.SeriesInstanceUID = f"1.2.{n}.1"
+            x_ray.save_as(file)
+    overrides = {**small("denoise"), "dataset_dir": str(tmp_path / "data"), "output_dir": str(tmp_path / "out")}
+    run("training", "denoise/train", **overrides)
+    assert read_metrics(tmp_path / "out")["n_images"] == 2
+
+
 def test_images_smaller_than_a_patch_are_trained_on(tmp_path: Path, run: Callable[..., Any]) -> None:
     data = write_xrays(tmp_path / "data", size=(13, 12))
     overrides = {**small("denoise"), "patch_size": 32, "dataset_dir": str(data), "output_dir": str(tmp_path / "out")}

@@ -110,7 +110,9 @@ def test_nifti_outside_the_mask_is_bit_exact(dtype: type, tmp_path: Path, words:
     assert (restored[covered] != values.astype(np.float32)[covered]).all()
 
 
-def test_two_masks_of_one_noise_differ_only_where_they_differ(tmp_path: Path, words: list[str]) -> None:
+def test_two_masks_of_one_noise_differ_only_where_they_differ(
+    tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     """What is filled hangs on the mask; what is measured does not."""
     values = np.random.default_rng(1).random(SIZE).astype(np.float32)
     image = write_nifti(tmp_path / "a.nii.gz", values)
@@ -118,6 +120,8 @@ def test_two_masks_of_one_noise_differ_only_where_they_differ(tmp_path: Path, wo
     for name, mask in (("box", box()), ("empty", whole)):
         file = write_nifti(tmp_path / f"{name}.nii.gz", mask)
         assert main(["restore", str(image), str(tmp_path / name), "--mask", str(file), *words]) == 0
+        warned = f"{image}: the mask {file} is 0 everywhere, so nothing is filled" in capsys.readouterr().err
+        assert warned == (name == "empty")
     assert np.array_equal(np.asarray(nibabel.load(tmp_path / "empty" / "a_inpaint.nii.gz").dataobj), values)
 
 
@@ -171,4 +175,18 @@ def test_nan_in_what_was_measured_is_an_error(
     values[0, 0, 0] = np.nan
     image, mask = write_nifti(tmp_path / "a.nii.gz", values), write_nifti(tmp_path / "m.nii.gz", box())
     assert main(["restore", str(image), str(tmp_path / "out"), "--mask", str(mask), *words]) == 2
-    assert "NaN" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    error = capsys.readouterr().err
+    assert f"{image}: img outside the mask holds 1 NaN or infinite values" in error and not (tmp_path / "out").exists()
+
+
+def test_what_is_to_be_filled_may_be_nan(tmp_path: Path, words: list[str]) -> None:
+    """Voxels under the mask take no part: the result is that of any other values there."""
+    values = np.random.default_rng(0).random(SIZE).astype(np.float32) * 100
+    results = []
+    for name, hidden in (("finite", 1e6), ("nan", np.nan), ("inf", -np.inf)):
+        image = write_nifti(tmp_path / name / "a.nii.gz", np.where(box() == 1, np.float32(hidden), values))
+        mask = write_nifti(tmp_path / "m.nii.gz", box())
+        assert main(["restore", str(image), str(tmp_path / name / "out"), "--mask", str(mask), *words]) == 0
+        results.append(np.asarray(nibabel.load(tmp_path / name / "out" / "a_inpaint.nii.gz").dataobj))
+    assert np.isfinite(results[1]).all() and np.array_equal(results[1][box() == 0], values[box() == 0])
+    assert np.array_equal(results[1], results[0]) and np.array_equal(results[2], results[0])

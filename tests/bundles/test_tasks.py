@@ -17,27 +17,28 @@ from PIL import Image
 from contracts.bundle_commands import ROOT, TASKS, bundle, config, read_metrics, small
 from monai_cdiff.cli import main
 from monai_cdiff.handlers import checkpoint_sha256, read_checkpoint
+from monai_cdiff.utils import root_cause
 
 BASELINES = {"sr": "bilinear", "denoise": "noisy image", "inpaint": "mean fill"}
 # The ids of the configurations in which a bundle may differ from another; all else is one frame.
 OWN = {
     "train": {
-        "baseline", "choices", "datalist#dimensions", "domain", "factor", "factor_input", "factors", "facts", "loading",
-        "mask", "mask_seed", "max_iterations", "neighbours", "network_def#in_channels", "noise", "noise_seed",
-        "parameterization", "patch_size", "preprocessing", "settings", "source", "task", "test#dataset",
-        "test#volumes", "titles", "train#items", "train#preprocessing", "train#volume_preprocessing",
-        "train#volumes", "training_mask", "training_noise", "val_images", "val_interval", "val_slices_per_volume",
-        "validate#dataset", "validate#inferer", "validate#volumes",
+        "baseline", "checked", "choices", "datalist#dimensions", "domain", "factor", "factor_input", "factors",
+        "facts", "loading", "mask", "mask_seed", "max_iterations", "neighbours", "network_def#in_channels", "noise",
+        "noise_seed", "parameterization", "patch_size", "preprocessing", "settings", "source", "task", "test#dataset",
+        "test#volumes", "titles", "train#items", "train#preprocessing", "train#volume_preprocessing", "train#volumes",
+        "training_mask", "training_noise", "val_images", "val_interval", "val_slices_per_volume", "validate#dataset",
+        "validate#inferer", "validate#volumes",
     },
     "evaluate": {
-        "baseline", "consistent", "datalist#dimensions", "dataset#neighbours", "domain", "factor", "factor_input",
-        "facts", "handlers", "inferer", "loading", "mask", "mask_seed", "neighbours", "network_def#in_channels",
-        "noise", "noise_seed", "preprocessing", "source", "task", "titles", "volumes#data",
+        "baseline", "checked", "consistent", "datalist#dimensions", "dataset#neighbours", "domain", "factor",
+        "factor_input", "facts", "handlers", "inferer", "loading", "mask", "mask_seed", "neighbours",
+        "network_def#in_channels", "noise", "noise_seed", "preprocessing", "source", "task", "titles", "volumes#data",
     },
     "inference": {
-        "consistent", "derivation", "factor", "factor_input", "handlers", "images", "initialize", "inputs", "mask",
-        "neighbours", "network_def#in_channels", "noise_correlation", "postprocessing", "preprocessing", "restorer",
-        "task",
+        "checked", "consistent", "derivation", "factor", "factor_input", "handlers", "images", "initialize", "inputs",
+        "mask", "neighbours", "network_def#in_channels", "noise_correlation", "postprocessing", "preprocessing",
+        "restorer", "task",
     },
 }  # fmt: skip
 
@@ -70,7 +71,7 @@ def test_training_leaves_what_it_promises(task: str, output: Path) -> None:
 
 
 def test_training_goes_on_where_it_stood(
-    task: str, data: Path, output: Path, tmp_path: Path, run: Callable[..., Any]
+    task: str, data: Path, output: Path, tmp_path: Path, run: Callable[..., Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(output / "checkpoints", tmp_path / "checkpoints")
     overrides = {**small(task), "dataset_dir": str(data), "output_dir": str(tmp_path), "max_iterations": 3}
@@ -78,6 +79,14 @@ def test_training_goes_on_where_it_stood(
     before, after = read_checkpoint(model(output)), read_checkpoint(model(tmp_path))
     assert (before["iteration"], after["iteration"]) == (2, 3)
     assert after["settings"] == before["settings"]
+    other = {"learning_rate": 3e-5, "batch_size": 1, "patch_size": 24}
+    capfd.readouterr()
+    run("training", f"{task}/train", resume=True, **{**overrides, "max_iterations": 4, **other})
+    logged = capfd.readouterr()
+    after = read_checkpoint(tmp_path / "checkpoints" / "checkpoint.pt")
+    assert after["lr_scheduler"]["base_lrs"] == [3e-5] and after["settings"].items() >= other.items()
+    for name, value in other.items():
+        assert f"resuming with {name}={value}; was" in logged.out + logged.err
 
 
 def test_evaluation_repeats_the_numbers_of_the_training(
@@ -147,6 +156,48 @@ def test_weights_of_another_task_are_refused(
     with pytest.raises(RuntimeError) as caught:
         run("run", f"{task}/evaluate", checkpoint=checkpoint, dataset_dir=str(data), output_dir=str(tmp_path / "out"))
     assert said in str(caught.value.__cause__)
+
+
+WRONG = [
+    ("sr/train", {"patch_size": "abc"}, "patch_size='abc' must be a whole number, at least 1"),
+    ("sr/train", {"patch_size": 0}, "patch_size=0 must be a whole number, at least 1"),
+    ("sr/train", {"factors": 2.0}, "factors=2.0 must be a list"),
+    ("sr/train", {"max_iterations": 0}, "max_iterations=0 must be"),
+    ("sr/train", {"max_iterations": "many"}, "max_iterations='many' must be"),
+    ("sr/train", {"batch_size": 0}, "batch_size=0 must be"),
+    ("sr/train", {"learning_rate": 0}, "learning_rate=0 must be a finite number, more than 0"),
+    ("sr/train", {"val_interval": 0}, "val_interval=0 must be"),
+    ("sr/train", {"num_inference_steps": 0}, "num_inference_steps=0 must be"),
+    ("sr/train", {"normalisation": {"lower": 1, "uper": 99, "ref_key": "image"}}, "Did you mean 'upper'?"),
+    ("sr/evaluate", {"num_inference_steps": 0}, "num_inference_steps=0 must be"),
+    ("sr/evaluate", {"factor": "four"}, "factor='four' must be a finite number, more than 1"),
+    ("sr/inference", {"num_inference_steps": 0}, "num_inference_steps=0 must be"),
+    ("sr/inference", {"roi_size": 0}, "roi_size=0 must be a whole number, at least 1"),
+    ("denoise/train", {"noise": {"std": 0.1}}, "noise={'std': 0.1} lacks 'amount'"),
+    ("denoise/train", {"noise": 0.1}, "noise=0.1 must be a dictionary with the keys 'std', 'amount'"),
+    ("denoise/train", {"noise": {"std": 0.1, "amout": 0.05}}, "Did you mean 'amount'?"),
+    ("denoise/train", {"noise__amout": 0.05}, "key of noise='amout' is not supported"),
+    ("denoise/train", {"training_noise__std_range": 0.2}, "training_noise['std_range']=0.2 must be a list"),
+    ("denoise/train", {"val_images": 0}, "val_images=0 must be"),
+    ("denoise/evaluate", {"noise": {"std": "much", "amount": 0}}, "noise['std']='much' must be a finite number"),
+    ("denoise/inference", {"output": "best"}, "output='best' is not supported; allowed: 'sample'"),
+    ("inpaint/train", {"training_mask__area": [0.2, 0.1]}, "training_mask['area'][1]=0.1 must be"),
+    ("inpaint/evaluate", {"mask": {"area": [0.1, 0.2]}}, "lacks 'max_pieces'"),
+    ("inpaint/inference", {"noise_correlation": 2}, "noise_correlation=2 must be a finite number"),
+]
+
+
+@pytest.mark.parametrize(("name", "wrong", "message"), WRONG)
+def test_a_wrong_setting_is_named_before_data_are_read(
+    name: str, wrong: dict[str, Any], message: str, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    kind = name.partition("/")[2]
+    overrides = {"dataset_dir": "/nowhere", "output_dir": str(tmp_path / "out"), "device": "cpu"}
+    with pytest.raises(Exception) as caught:  # noqa: B017
+        run("training" if kind == "train" else "run", name, **overrides, **wrong)
+    error = root_cause(caught.value)
+    assert isinstance(error, ValueError) and message in str(error)
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_split_is_refused(

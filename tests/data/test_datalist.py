@@ -9,9 +9,22 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DigitalMammographyXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForPresentation,
+    XRayAngiographicImageStorage,
+)
 
-from monai_cdiff.data import DicomError, make_datalist, summarize_datalist, write_datalist
+from dicom_images import image
+from monai_cdiff.data import DicomError, DicomSeriesReader, make_datalist, summarize_datalist, write_datalist
 
+X_RAYS = {
+    "CR": ComputedRadiographyImageStorage,
+    "DX": DigitalXRayImageStorageForPresentation,
+    "MG": DigitalMammographyXRayImageStorageForPresentation,
+    "XA": XRayAngiographicImageStorage,
+}
 SAGITTAL = (0, 1, 0, 0, 0, -1)
 
 
@@ -186,6 +199,23 @@ class TestDicom:
         write_nifti(tmp_path / "flat" / "s.nii", shape=(3, 4))
         with pytest.raises(ValueError, match="two and of three dimensions"):
             make_datalist([studies, tmp_path / "flat"], plane="axial")
+
+    @pytest.mark.parametrize(("modality", "sop_class"), X_RAYS.items())
+    def test_each_file_of_an_x_ray_series_is_an_image(self, modality, sop_class, tmp_path):
+        for patient in "abc":
+            for side in ("left", "right"):
+                x_ray = image((6, 5), SOPClassUID=sop_class, Modality=modality, PatientID=patient)
+                x_ray.StudyInstanceUID = x_ray.SeriesInstanceUID = f"1.2.{ord(patient)}"
+                (tmp_path / "x" / patient / side).mkdir(parents=True)
+                x_ray.save_as(tmp_path / "x" / patient / side / "1.dcm", enforce_file_format=True)
+        entries = {"training": [{"image": f"x/{patient}"} for patient in "abc"]}
+        (tmp_path / "list.json").write_text(json.dumps(entries))
+        for source in (tmp_path / "x", tmp_path / "list.json"):
+            items = [item for split in make_datalist(source).values() for item in split]
+            assert sorted(item["image"] for item in items) == sorted([str(f)] for f in tmp_path.rglob("*.dcm"))
+            assert len({item["subject"] for item in items}) == 3 and len({item["key"] for item in items}) == 6
+            reader = DicomSeriesReader()
+            assert {reader.get_data(reader.read(item["image"]))[0].shape for item in items} == {(5, 6)}
 
     def test_real_patients(self, shared_data):
         folders = [shared_data / "prostate3t_dicom", shared_data / "prostatex_dicom" / "ProstateX"]

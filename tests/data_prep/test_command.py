@@ -86,6 +86,22 @@ class TestWrite:
         assert code == 0 and f"{out} is there already, the same" in printed
         assert {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in tmp_path.glob("list*")} == before
 
+    def test_again_with_another_file_left_out(self, patients, prepare, tmp_path):
+        out, report = tmp_path / "list.json", tmp_path / "list.report.json"
+        prepare("folder", patients, out, "--name", "t2*")
+        before, reported = out.read_bytes(), report.read_bytes()
+        (patients / "p3" / "other.nii.gz").write_bytes((patients / "p3" / "t2.nii.gz").read_bytes())
+        dry = prepare("folder", patients, out, "--name", "t2*", "--dry-run")[1]
+        assert "is there already, the same" in dry and report.read_bytes() == reported
+        code, printed, _ = prepare("folder", patients, out, "--name", "t2*")
+        assert code == 0 and f"{out} is there already, the same; its report is written anew" in printed
+        assert out.read_bytes() == before and "other.nii.gz" in report.read_text() and report.read_bytes() != reported
+
+    def test_a_report_without_its_list_is_not_replaced(self, patients, prepare, tmp_path):
+        (tmp_path / "list.report.json").write_text("{}")
+        code, _, err = prepare("folder", patients, tmp_path / "list.json")
+        assert code == 2 and "list.report.json: there, with other content" in err
+
     def test_other_content_is_refused(self, patients, prepare, tmp_path):
         out = tmp_path / "list.json"
         prepare("folder", patients, out)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from ignite.engine import Events
+from monai.handlers import LrScheduleHandler
 
 from contracts.small_training import make_trainer
 from monai_cdiff.handlers import (
@@ -27,7 +28,14 @@ from monai_cdiff.networks.schedulers import DDPMScheduler
 SETTINGS = {"task": "sr", "factor": 4.0}
 
 
-def train(folder: Path, max_iterations: int, resume: Any = False, interval: int = 100, stop: int | None = None) -> Any:
+def train(
+    folder: Path,
+    max_iterations: int,
+    resume: Any = False,
+    interval: int = 100,
+    stop: int | None = None,
+    learning_rate: float | None = None,
+) -> Any:
     trainer = make_trainer(max_iterations, optimizer=torch.optim.AdamW, dropout=0.3)
     ema = ExponentialMovingAverage(trainer.network, decay=0.9)
     EMAHandler(ema).attach(trainer)
@@ -38,6 +46,11 @@ def train(folder: Path, max_iterations: int, resume: Any = False, interval: int 
         "scheduler": trainer.inferer.scheduler,
         "parameterization": trainer.inferer.parameterization,
     }
+    if learning_rate is not None:
+        for group in trainer.optimizer.param_groups:
+            group["lr"] = learning_rate
+        objects["lr_scheduler"] = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, lambda i: 1 / (1 + i))
+        LrScheduleHandler(objects["lr_scheduler"], print_lr=False, epoch_level=False).attach(trainer)
     CheckpointHandler(folder, objects, SETTINGS, interval=interval, resume=resume).attach(trainer)
     if stop is not None:
         trainer.add_event_handler(Events.ITERATION_COMPLETED(once=stop), lambda engine: engine.terminate())
@@ -57,6 +70,25 @@ def test_resumed_training_ends_with_the_same_bits(tmp_path: Path) -> None:
         assert torch.equal(one, two)
     saved = [read_checkpoint(tmp_path / name / "checkpoints" / "model.pt")["network"] for name in ("whole", "parts")]
     assert all(torch.equal(saved[0][key], saved[1][key]) for key in saved[0])
+
+
+def test_a_resumed_training_takes_another_learning_rate_and_goes_on_with_its_schedule(tmp_path: Path) -> None:
+    train(tmp_path / "first", 4, learning_rate=0.1)
+    first = str(tmp_path / "first" / "checkpoints" / "checkpoint.pt")
+    for learning_rate in (0.1, 0.01):
+        folder = tmp_path / str(learning_rate)
+        trainer, _ = train(folder, 8, resume=first, stop=5, learning_rate=learning_rate)
+        assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(learning_rate / 6)
+        saved = read_checkpoint(folder / "checkpoints" / "checkpoint.pt")
+        assert saved["lr_scheduler"]["base_lrs"] == [learning_rate]
+
+
+def test_resuming_with_the_same_learning_rate_changes_no_bit(tmp_path: Path) -> None:
+    whole, _ = train(tmp_path / "whole", 8, learning_rate=0.1)
+    train(tmp_path / "parts", 8, stop=4, learning_rate=0.1)
+    parts, _ = train(tmp_path / "parts", 8, resume=True, learning_rate=0.1)
+    assert all(torch.equal(a, b) for a, b in zip(whole.network.parameters(), parts.network.parameters()))
+    assert whole.optimizer.param_groups[0]["lr"] == parts.optimizer.param_groups[0]["lr"]
 
 
 def test_the_state_of_the_generator_is_restored(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_cdiff.utils import check_overrides, find_bundle_root, join_processes, show_root_cause
+from monai_cdiff.utils import find_bundle_root, join_processes, show_root_cause
 
 
 def make_bundle(folder: Path, task: str) -> None:
@@ -28,19 +28,6 @@ def test_bundle_root_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match="bundle_root: neither .* holds the bundle 'sr'; run from"):
         find_bundle_root("sr")
-
-
-@pytest.mark.parametrize("word", ["--tsk", "--tsk=sr", "--tsk#a", "--tsk::a"])
-def test_an_override_that_nothing_knows(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_bundle(tmp_path, "sr")
-    program = "/somewhere/monai/bundle/__main__.py"
-    monkeypatch.setattr(sys, "argv", [program, "run", "--config_file", "x.json", "--task", "sr", "--task#a", "1"])
-    check_overrides(tmp_path)
-    monkeypatch.setattr(sys, "argv", [program, "run", word, "sr"])
-    with pytest.raises(ValueError, match=f"{word} is no override of this bundle.* Did you mean --task?"):
-        check_overrides(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["pytest", word])
-    check_overrides(tmp_path)
 
 
 def test_processes_need_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:

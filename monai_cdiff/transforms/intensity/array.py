@@ -102,15 +102,10 @@ class ScaleIntensityPatientwise(InvertibleTransform):
         else:
             counted &= _not_padding(reference, tensor)
         if mask is not None:
-            left_out = convert_to_tensor(mask, track_meta=False).to(tensor.device)
-            if left_out.shape[1:] != tensor.shape[1:] or left_out.shape[0] not in (1, tensor.shape[0]):
-                raise ValueError(
-                    f"mask of shape {tuple(left_out.shape)} does not fit a reference of shape {tuple(tensor.shape)}; "
-                    "it must have the same size and one channel, or as many."
-                )
-            if left_out.all():
+            outside = _outside(mask, "a reference", tensor)
+            if not outside.any():
                 raise ValueError("mask covers the whole image; nothing is left to go by.")
-            counted &= left_out == 0
+            counted &= outside
         values = tensor[counted].detach().double().cpu().numpy()
         if values.size == 0:
             raise ValueError(
@@ -123,22 +118,31 @@ class ScaleIntensityPatientwise(InvertibleTransform):
             low, high = values.min(), values.max()
         return float(low), float(high)
 
-    def scale(self, img: NdarrayOrTensor, intensity_range: tuple[float, float]) -> torch.Tensor:
+    def scale(
+        self, img: NdarrayOrTensor, intensity_range: tuple[float, float], mask: NdarrayOrTensor | None = None
+    ) -> torch.Tensor:
         """Scale one image with given statistics, those :meth:`intensity_range` returns.
 
         Args:
             img: channel-first image in stored units.
             intensity_range: the stored values that become ``b_min`` and ``b_max``.
+            mask: where it is not 0, voxels may be NaN or infinite, and stay so; one channel, or as many as the image.
 
         Returns:
             The scaled image, float32 (float64 for float64), with ``meta["intensity_range"]``.
 
         Raises:
-            ValueError: if the image holds NaN or infinite voxels, or has been scaled before.
+            ValueError: if the image holds NaN or infinite voxels outside the mask, the mask does not fit, or the image
+                has been scaled before.
         """
         _refuse_scaled("img", img)
         image = convert_to_tensor(img, track_meta=get_track_meta())
-        values = check_finite("img", convert_to_tensor(image, track_meta=False))
+        values = convert_to_tensor(image, track_meta=False)
+        if mask is None:
+            check_finite("img", values)
+        else:
+            measured = torch.where(_outside(mask, "an image", values), values, values.new_zeros(()))
+            check_finite("img outside the mask", measured)
         mapping = _Mapping(*intensity_range, self.b_min, self.b_max)
         scaled = mapping.scale(values)
         if self.clip:
@@ -232,6 +236,21 @@ def _not_padding(reference: NdarrayOrTensor, tensor: torch.Tensor) -> torch.Tens
     low, high = padding["valid_range"]  # interpolation blends padding into values that no voxel had
     values = torch.tensor(padding["values"], dtype=tensor.dtype, device=tensor.device)
     return (tensor >= low) & (tensor <= high) & ~torch.isin(tensor, values)
+
+
+def _outside(mask: NdarrayOrTensor, name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Where a mask is 0.
+
+    Raises:
+        ValueError: if it does not fit the tensor, which the message calls ``name``.
+    """
+    given = convert_to_tensor(mask, track_meta=False).to(tensor.device)
+    if given.shape[1:] != tensor.shape[1:] or given.shape[0] not in (1, tensor.shape[0]):
+        raise ValueError(
+            f"mask of shape {tuple(given.shape)} does not fit {name} of shape {tuple(tensor.shape)}; "
+            "it must have the same size and one channel, or as many."
+        )
+    return given == 0
 
 
 class _Mapping(NamedTuple):

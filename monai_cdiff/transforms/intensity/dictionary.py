@@ -9,6 +9,8 @@ import torch
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import InvertibleTransform, MapTransform
 
+from monai_cdiff.utils import check_flag
+
 from ..images import entry
 from .array import ScaleIntensityPatientwise, UnscaleIntensityPatientwise
 
@@ -39,6 +41,7 @@ class ScaleIntensityPatientwised(MapTransform, InvertibleTransform):
         padding_value: stored value that is left out of the statistics.
         allow_missing_keys: pass over ``keys`` that the data does not have; ``ref_key`` must be there.
         mask_key: key of a mask; voxels where it is not 0 are left out of the statistics.
+        masked_nan: let voxels under the mask be NaN or infinite, for a ``MaskImaged`` that follows and fills them.
 
     Raises:
         ValueError: as :class:`ScaleIntensityPatientwise`.
@@ -64,10 +67,12 @@ class ScaleIntensityPatientwised(MapTransform, InvertibleTransform):
         padding_value: float | None = None,
         allow_missing_keys: bool = False,
         mask_key: Hashable | None = None,
+        masked_nan: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         self.ref_key = ref_key
         self.mask_key = mask_key
+        self.masked_nan = check_flag("masked_nan", masked_nan)
         self.scaler = ScaleIntensityPatientwise(lower, upper, b_min, b_max, clip, padding_value)
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
@@ -81,7 +86,8 @@ class ScaleIntensityPatientwised(MapTransform, InvertibleTransform):
         mask = None if self.mask_key is None else entry(d, "mask_key", self.mask_key)
         shared = None if self.ref_key is None else self.scaler.intensity_range(entry(d, "ref_key", self.ref_key), mask)
         for key in self.key_iterator(d):
-            d[key] = self.scaler.scale(d[key], shared or self.scaler.intensity_range(d[key], mask))
+            intensity_range = shared or self.scaler.intensity_range(d[key], mask)
+            d[key] = self.scaler.scale(d[key], intensity_range, mask if self.masked_nan else None)
         return d
 
     def inverse(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:

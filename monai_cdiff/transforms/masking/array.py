@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from monai_cdiff.utils import MaskShape, check_finite, check_integer, check_numb
 from ..images import channel_first, like, random_state, slice_states, with_record
 
 __all__ = ["AlignMask", "InpaintMask", "MaskImage", "RandInpaintMask", "RestoreMeasured"]
+
+logger = logging.getLogger(__name__)
 
 
 class InpaintMask(Transform):
@@ -134,7 +137,7 @@ class AlignMask(Transform):
 
     A mask drawn on a DICOM series and kept as NIfTI has its axes turned over or exchanged, as its affine says. Nothing
     is resampled. A picture, like any image of two dimensions, has no place in the world, so only its size counts; it
-    may be the mask of a volume of one slice.
+    may be the mask of a volume of one slice. A mask that is 0 everywhere is taken, with a warning that names the image.
 
     Example:
         >>> image = MetaTensor(torch.zeros(1, 4, 3))
@@ -169,6 +172,11 @@ class AlignMask(Transform):
             raise ValueError(
                 f"mask of {_size(mask)} does not fit the image of {_size(image)}; it must have one channel and the "
                 "grid of the image."
+            )
+        if not values.any():
+            logger.warning(
+                "%s: the mask%s is 0 everywhere, so nothing is filled and the image comes out as it was.",
+                *(_file(image) or "image", f" {_file(mask)}" if _file(mask) else ""),
             )
         return like(values.to(image.device), image)
 
@@ -277,6 +285,10 @@ def _common_dtype(one: torch.dtype, other: torch.dtype) -> torch.dtype:
     if dtype.is_floating_point and dtype.itemsize <= whole:
         return torch.float32 if whole == 2 else torch.float64
     return dtype
+
+
+def _file(image: torch.Tensor) -> str:
+    return str(image.meta.get("filename_or_obj", "")) if isinstance(image, MetaTensor) else ""
 
 
 def _size(image: torch.Tensor) -> str:

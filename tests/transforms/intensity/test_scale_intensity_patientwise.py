@@ -202,6 +202,24 @@ class TestMask:
         broken = image.as_tensor().masked_fill(mask != 0, math.nan)
         assert scaler.intensity_range(broken, mask) == pytest.approx(expected)
 
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    def test_what_is_masked_may_be_nan(self, value: float) -> None:
+        image, mask = make_image(3), torch.zeros(1, 24, 18, 5)
+        mask[0, 5:15, 3:9] = 1
+        broken = image.as_tensor().masked_fill(mask != 0, value)
+        plain = ScaleIntensityPatientwised("image", mask_key="mask")
+        lenient = ScaleIntensityPatientwised("image", mask_key="mask", masked_nan=True)
+        found = lenient({"image": broken, "mask": mask})["image"].as_tensor()
+        expected = plain({"image": image, "mask": mask})["image"].as_tensor()
+        assert torch.equal(found[:, mask[0] == 0], expected[:, mask[0] == 0])
+        with pytest.raises(ValueError, match="img holds [0-9]+ NaN or infinite values"):
+            plain({"image": broken, "mask": mask})
+        broken[0, 0, 0, :2] = value
+        with pytest.raises(ValueError, match="img outside the mask holds 2 NaN or infinite values of 4320"):
+            lenient({"image": broken, "mask": mask})
+        with pytest.raises(ValueError, match="mask of shape .1, 24, 18, 4. does not fit an image of shape"):
+            ScaleIntensityPatientwise().scale(image, (0.0, 1.0), mask[..., :4])
+
     @pytest.mark.parametrize("ref_key", [None, "condition"])
     def test_dictionary(self, ref_key: str | None) -> None:
         mask = torch.zeros(1, 24, 18, 5)

@@ -191,3 +191,11 @@ def test_real_affines(shared_data: Path) -> None:
     mask = (image[0] > image.mean()).numpy().astype(np.uint8)
     stored = stored_along((1, 2, 0), (False, True, True), image.affine.numpy().astype(float), mask)
     assert torch.equal(torch.as_tensor(AlignMask()(stored, image))[0], torch.tensor(mask).float())
+
+
+def test_an_empty_mask_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    image = torch.zeros(1, 4, 3)
+    AlignMask()(torch.ones(1, 4, 3), image)
+    assert not caplog.records
+    AlignMask()(torch.zeros(1, 4, 3), image)
+    assert "image: the mask is 0 everywhere, so nothing is filled and the image comes out as it was." in caplog.text

@@ -236,7 +236,7 @@ class Comparison:
     def _description(self, spec: MethodSpec) -> dict[str, Any]:
         method = next(iter(self.methods.values()))[spec.name]
         if isinstance(method, str):
-            unknown = {"checkpoint_sha256": None, "settings": {}, "iterations": None}
+            unknown: dict[str, Any] = {"checkpoint_sha256": None, "settings": {}, "iterations": None}
             return {"name": spec.name, "kind": "missing", "title": spec.name, **unknown}
         return {"name": spec.name, "kind": method.kind, "title": method.title, **method.describe()}
 

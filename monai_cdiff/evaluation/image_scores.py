@@ -169,7 +169,7 @@ def _lpips(spatial_dims: int, weights: str | os.PathLike[str] | None, net: str) 
     except FileNotFoundError:
         if weights is not None:
             raise
-        return ImageMetric(column, _nothing, f"no weights: give --lpips_weights FILE, torchvision's of the network {net}")
+        return ImageMetric(column, _nothing, f"no weights: give --lpips_weights FILE, torchvision's for {net}")
     return ImageMetric(column._replace(note=f"{column.note}; {metric}"), _values(metric))
 
 

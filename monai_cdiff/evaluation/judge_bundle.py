@@ -118,7 +118,7 @@ class JudgeBundle:
         places = [self.root / "configs" / f"{name}{ending}" for ending in _ENDINGS]
         found = next((place for place in places if place.is_file()), None)
         if found is None:
-            raise FileNotFoundError(f"bundle={str(self.root)!r} is no bundle: {places[0]} does not exist (nor as YAML).")
+            raise FileNotFoundError(f"bundle={str(self.root)!r} is no bundle: {places[0]} does not exist, nor as YAML.")
         return found
 
     def _read(self, file: Path) -> dict[str, Any]:

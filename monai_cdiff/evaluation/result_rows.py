@@ -71,7 +71,8 @@ def make_row(
 
 def _summary(name: str, found: Measured, seed: int) -> dict[str, Any]:
     if found.groups is None:
-        return {name: round(found.values[0], _DIGITS), f"{name}_interval": _bounds(*(found.interval or (math.nan,) * 2))}
+        bounds = None if found.interval is None else _bounds(*found.interval)
+        return {name: round(found.values[0], _DIGITS), f"{name}_interval": bounds}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # fewer than 2 subjects: the interval says it, being None
         interval = bootstrap_interval(list(found.values), list(found.groups), seed=seed)

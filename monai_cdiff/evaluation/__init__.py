@@ -21,7 +21,7 @@ from .restored_images import RestoredImages
 from .result_report import report_html, write_report
 from .result_rows import Measured, make_row
 from .result_tables import difference_table, result_table, results_csv, results_markdown
-from .results_file import read_results
+from .results_file import ORIGINAL, read_results
 from .setting_curves import draw_curves
 from .study_score import PooledScore, ReaderScore, StudyScore, score_study
 from .table import Block, Cell, Table, table_html, table_markdown
@@ -42,6 +42,7 @@ __all__ = [
     "Judges",
     "Measured",
     "MethodSpec",
+    "ORIGINAL",
     "PooledScore",
     "ReaderScore",
     "RestoredImages",

@@ -19,7 +19,7 @@ from ..data import ItemDataset, check_unseen, spacing_range
 from ..handlers import checkpoint_sha256, load_network, trained_settings
 from ..operators import downsample
 from ..transforms import UnscaleIntensityPatientwise
-from ..utils import as_plain, root_cause
+from ..utils import as_plain, check_option, root_cause
 
 __all__ = ["BundleEvaluation", "Case", "TEST_SET_IDS"]
 
@@ -89,6 +89,7 @@ class BundleEvaluation:
         _check_ids(self.parser, overrides, file)
         self.parser.update({"bundle_root": str(self.root), **overrides})
         self.task = str(self["task"])
+        check_option("split", self["split"], ("training", "validation", "test"))
         self.checkpoint = str(self["checkpoint"])
         self.trained = trained_settings(self.checkpoint, self.task)
         self.is_regression = self.trained.get("method") == "regression"

@@ -79,8 +79,8 @@ def _bicubic(case: Case) -> np.ndarray:
 
 def _slice_by_slice(function: Callable[[np.ndarray], np.ndarray], image: np.ndarray) -> np.ndarray:
     if image.ndim == 2:
-        return function(image)
-    return np.stack([function(image[..., z]) for z in range(image.shape[-1])], axis=-1)
+        return function(np.ascontiguousarray(image))
+    return np.stack([function(np.ascontiguousarray(image[..., z])) for z in range(image.shape[-1])], axis=-1)
 
 
 def _denoised(function: Callable[[np.ndarray, float], np.ndarray]) -> Callable[[Case], np.ndarray]:

@@ -80,6 +80,7 @@ class Comparison:
         self.num_examples = check_integer("num_examples", num_examples, 0)
         self.command = command
         self.overrides = {"output_dir": str(self.output_dir), **overrides}
+        self.vary = vary
         settings = _settings(vary)
         self.evaluations = {
             title: BundleEvaluation(bundle, {**self.overrides, **own}) for title, own in settings.items()
@@ -225,6 +226,7 @@ class Comparison:
 
     def _test_set(self, digests: Sequence[str]) -> dict[str, Any]:
         settings = {**self.first.settings(), "dataset_dir": _last_names(self.first["dataset_dir"])}
+        settings |= {} if self.vary is None else {self.vary[0]: list(self.vary[1])}
         return {
             "split": self.first["split"],
             "n_images": len(self.first),

@@ -1,0 +1,264 @@
+"""Methods compared on the test set of a bundle, by networks that were never trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import monai.bundle
+import numpy as np
+import pytest
+import torch
+
+from contracts.bundle_commands import ROOT, TASKS, bundle
+from contracts.untrained_bundles import write_untrained
+from monai_cdiff.cli import main
+from monai_cdiff.evaluation import (
+    BundleEvaluation,
+    Comparison,
+    Features,
+    Judges,
+    RestoredImages,
+    VolumeMetric,
+    flicker_metric,
+    image_metrics,
+    known_methods,
+    parse_method,
+    read_results,
+)
+from monai_cdiff.evaluation.image_scores import Column
+
+Made = Callable[[str], tuple[Path, Path, Path]]
+
+
+def judges(evaluation: BundleEvaluation) -> Judges:
+    return Judges(image_metrics(2))
+
+
+def compare(task: str, made: Made, output: Path, words: list[str], **options: Any) -> dict[str, Any]:
+    data, weights, _ = made(task)
+    overrides = {"dataset_dir": str(data), "checkpoint": str(weights), "device": "cpu", **options.pop("overrides", {})}
+    specs = [parse_method(word, task) for word in words]
+    return Comparison(bundle(task), output, specs, options.pop("judges", judges), overrides, **options).run()
+
+
+def row(results: dict[str, Any], method: str) -> dict[str, Any]:
+    return next(row for row in results["rows"] if row["method"] == method)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_method_of_a_task(task: str, untrained: Made, tmp_path: Path) -> None:
+    words = [*known_methods(task), f"regression={untrained(task)[2]}", "slow=,num_inference_steps=3"]
+    results = compare(task, untrained, tmp_path, words)
+    assert [one["name"] for one in results["methods"]] == [word.split("=")[0] for word in words]
+    assert all(row(results, one["name"])["psnr"] is not None for one in results["methods"])
+    assert row(results, "regression")["psnr"] == pytest.approx(row(results, words[0])["psnr"])  # it predicts nothing
+    assert {one["kind"] for one in results["methods"]} == {"trivial", "classical", "diffusion", "regression"}
+    assert read_results(tmp_path) == json.loads(json.dumps(results))
+
+
+def test_the_same_numbers_as_the_bundle_itself(
+    untrained: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, weights, _ = untrained("denoise")
+    monkeypatch.chdir(ROOT)
+    overrides = {"checkpoint": str(weights), "dataset_dir": str(data), "output_dir": str(tmp_path / "own")}
+    monai.bundle.run(run_id="run", config_file="bundles/denoise/configs/evaluate.json", device="cpu", **overrides)
+    own = json.loads((tmp_path / "own" / "metrics.json").read_text())
+    results = compare("denoise", untrained, tmp_path / "compared", ["noisy", "sample"])
+    for name in ("psnr", "ssim", "brightness_shift"):
+        assert row(results, "sample")[name] == pytest.approx(own[name], abs=2e-5)
+        assert row(results, "noisy")[name] == pytest.approx(own["baseline"][name], abs=2e-5)
+
+
+def test_what_was_restored_is_found_again(
+    untrained: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = compare("denoise", untrained, tmp_path, ["noisy", "mean"])
+    monkeypatch.setattr(BundleEvaluation, "restore", None)  # whoever restores fails
+    again = compare("denoise", untrained, tmp_path, ["noisy", "mean"])
+    assert {**first, "date": ""} == {**again, "date": ""}
+
+
+def test_an_interrupted_comparison_goes_on(
+    untrained: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = compare("sr", untrained, tmp_path / "whole", ["bilinear", "mean"])
+    restore, calls = BundleEvaluation.restore, []
+
+    def interrupted(self: BundleEvaluation, positions: Any) -> Any:
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(positions)
+        return restore(self, positions)
+
+    options = {"overrides": {"split": "training"}}
+    with monkeypatch.context() as patched:
+        patched.setattr(BundleEvaluation, "restore", interrupted)
+        compare("sr", untrained, tmp_path / "cut", ["bilinear", "mean"])
+        calls.append("the second volume")
+        with pytest.raises(KeyboardInterrupt):
+            compare("sr", untrained, tmp_path / "cut", ["bilinear", "mean", "sample"], **options)
+    resumed = compare("sr", untrained, tmp_path / "cut", ["bilinear", "mean"])
+    assert row(resumed, "mean")["psnr"] == row(whole, "mean")["psnr"]
+
+
+def test_other_weights_are_restored_anew(untrained: Made, tmp_path: Path) -> None:
+    other = write_untrained("denoise", tmp_path / "other.pt", method="regression", training_subjects=["others"])
+    compare("denoise", untrained, tmp_path / "out", ["noisy", f"mine={untrained('denoise')[2]}"])
+    compare("denoise", untrained, tmp_path / "out", ["noisy", f"mine={other}"])
+    assert len(list((tmp_path / "out" / "cache" / "restored").glob("mine-*"))) == 2
+
+
+def test_settings_are_varied(untrained: Made, tmp_path: Path) -> None:
+    results = compare("sr", untrained, tmp_path, ["bilinear", "mean"], vary=("factor", [2.0, 4.0]))
+    of = {row["setting"]: row["psnr"] for row in results["rows"] if row["method"] == "bilinear"}
+    assert list(of) == ["factor 2", "factor 4"] and of["factor 2"] > of["factor 4"]
+    assert results["test_set"]["settings"]["factor"] == [2.0, 4.0]
+
+
+def test_examples_are_what_was_scored(untrained: Made, tmp_path: Path) -> None:
+    results = compare("inpaint", untrained, tmp_path, ["mean_fill", "mean"], num_examples=2)
+    assert len(results["examples"]) == 2
+    for example in results["examples"]:
+        original, mask = (np.load(tmp_path / example[name]) for name in ("original", "mask"))
+        restored = np.load(tmp_path / example["restored"]["mean"])
+        assert np.array_equal(restored[mask == 0], original[mask == 0]) and mask.any()
+
+
+def test_missing_weights_are_said_in_the_table(untrained: Made, tmp_path: Path) -> None:
+    results = compare("denoise", untrained, tmp_path, ["gone=/nowhere/model.pt", "mean"])
+    found = row(results, "gone")
+    assert found["psnr"] is None and "/nowhere/model.pt" in found["psnr_reason"]
+    assert row(results, "mean")["psnr"] is not None
+
+
+def test_an_output_of_another_size_is_said_in_the_table(
+    untrained: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BundleEvaluation, "restore", lambda self, positions: [np.zeros((3, 4)) for _ in positions])
+    results = compare("denoise", untrained, tmp_path, ["noisy", "mean"])
+    assert "3 x 4" in row(results, "mean")["ssim_reason"] and row(results, "noisy")["ssim"] is not None
+    assert any("mean failed" in warning for warning in results["warnings"])
+
+
+def test_one_subject_has_no_interval(untrained: Made, tmp_path: Path) -> None:
+    results = compare("denoise", untrained, tmp_path, ["noisy", "mean"])
+    assert row(results, "noisy")["psnr_interval"] is None and row(results, "noisy")["psnr_p"] is None
+    assert any("one subject" in warning for warning in results["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"normalisation": {"lower": 0, "upper": 100, "ref_key": "image"}}, "different scales"),
+        ({"image_size": 16}, "different scales"),
+        ({"training_subjects": ["patient0", "patient1", "patient2"]}, "were in the training"),
+    ],
+)
+def test_a_network_that_cannot_be_compared(
+    settings: dict[str, Any], sentence: str, untrained: Made, tmp_path: Path
+) -> None:
+    other = write_untrained("denoise", tmp_path / "other.pt", **settings)
+    with pytest.raises(ValueError, match=sentence):
+        compare("denoise", untrained, tmp_path / "out", ["noisy", f"other={other}"])
+
+
+def test_weights_of_another_task(untrained: Made, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="trained for 'sr'"):
+        compare("denoise", untrained, tmp_path, ["noisy", f"other={untrained('sr')[1]}"])
+
+
+def test_names_must_differ(untrained: Made, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a name of its own"):
+        compare("denoise", untrained, tmp_path, ["mean", "mean"])
+    with pytest.raises(ValueError, match="none of the methods"):
+        compare("denoise", untrained, tmp_path, ["mean"], reference="median")
+
+
+def test_unknown_ids_are_refused(untrained: Made, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Did you mean noise_seed"):
+        compare("denoise", untrained, tmp_path, ["mean"], overrides={"noise_sed": 1})
+
+
+def test_judges_of_sets_and_volumes(untrained: Made, tmp_path: Path) -> None:
+    def brightness(case: Any) -> dict[str, float]:
+        return {"brightness": float(case.restored.mean())}
+
+    def all_judges(evaluation: BundleEvaluation) -> Judges:
+        column = Column("brightness", "mean in stored units", better="")
+        pixels = Features("pixels", "of the middle pixels", lambda x: x[:, 0, 8:10, 8:10].flatten(1))
+        return Judges(image_metrics(2), [flicker_metric(), VolumeMetric([column], brightness)], [pixels])
+
+    data = untrained("sr")[0]
+    results = compare("sr", untrained, tmp_path, ["bilinear", "mean"], judges=all_judges)
+    import nibabel
+
+    subject = next(iter(BundleEvaluation(bundle("sr"), _overrides(untrained)).dataset.volumes))["subject"]
+    volume = nibabel.load(data / subject / "t2.nii.gz").get_fdata()
+    assert row(results, "original")["brightness"] == pytest.approx(volume.mean(), rel=1e-5)
+    assert row(results, "bilinear")["brightness"] == pytest.approx(volume.mean(), rel=1e-2)
+    assert 0 < row(results, "bilinear")["flicker"] < 1  # interpolated slices differ less
+    assert row(results, "bilinear")["fid_pixels"] >= 0
+    assert any("fewer than 2048" in warning for warning in results["warnings"])
+
+
+def _overrides(made: Made) -> dict[str, Any]:
+    data, weights, _ = made("sr")
+    return {"dataset_dir": str(data), "checkpoint": str(weights), "device": "cpu", "cache_dir": None}
+
+
+def test_restored_images_refuse_what_is_not_finite(untrained: Made, tmp_path: Path) -> None:
+    case = BundleEvaluation(bundle("sr"), _overrides(untrained)).case(0)
+    store = RestoredImages(tmp_path, "mine", {})
+    with pytest.raises(ValueError, match="480 values that are not finite"):
+        store.complete([case], lambda cases: [np.full(one.original.shape, np.nan) for one in cases])
+    assert not list(tmp_path.rglob("*.npy"))
+
+
+def test_the_command(untrained: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, weights, _ = untrained("denoise")
+    words = ["evaluate", "--bundle", str(bundle("denoise")), "--dataset_dir", str(data), "--checkpoint", str(weights)]
+    words += ["--output_dir", str(tmp_path), "--device", "cpu"]
+    words += ["--methods", "noisy", "median", "mean", "--examples", "1"]
+    torch.manual_seed(0)
+    assert main(words) == 0
+    assert "| median 3 x 3 |" in capsys.readouterr().out
+    page = (tmp_path / "report.html").read_text()
+    assert main(words) == 0
+    again = (tmp_path / "report.html").read_text()
+    differing = [pair for pair in zip(page.splitlines(), again.splitlines(), strict=True) if pair[0] != pair[1]]
+    assert len(differing) <= 1  # the date
+    assert main([*words[:-5], "gone=/nowhere.pt", "mean", "--examples", "0"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--methods", "nlmm"], "nlmm"),
+        (["--methods", "bilinear"], "is for sr"),
+        (["--methods", "noisy=x.pt"], "takes no checkpoint"),
+        (["--methods", "mean,noise=1"], "the same for all methods"),
+        (["--methods", "a b"], "NAME"),
+        (["--set", "noise"], "ID=VALUE"),
+        (["--set", "noise=$1"], "would evaluate"),
+        (["--vary", "noise_seed="], "ID=VALUE"),
+        (["--split", "tset"], "tset"),
+        (["--dataset_dir", "/nowhere"], "/nowhere"),
+        (["--checkpoint", "/nowhere.pt"], "/nowhere.pt"),
+        (["--bundle", "denoisee"], "Did you mean denoise"),
+        (["--lpips_weights", "/nowhere.pth"], "/nowhere.pth"),
+        (["--classifier", "/nowhere"], "/nowhere"),
+        (["--examples", "-1"], "num_examples"),
+    ],
+)
+def test_wrong_words(
+    words: list[str], sentence: str, untrained: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, weights, _ = untrained("denoise")
+    given = ["--bundle", str(bundle("denoise")), "--dataset_dir", str(data), "--checkpoint", str(weights)]
+    assert main(["evaluate", *given, "--output_dir", str(tmp_path / "out"), "--device", "cpu", *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out" / "results.json").exists()

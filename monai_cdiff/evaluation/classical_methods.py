@@ -124,7 +124,8 @@ def _biharmonic(case: Case) -> np.ndarray:
     inpaint = _skimage("restoration").inpaint_biharmonic
     if case.condition.ndim == 2:
         return np.asarray(inpaint(case.condition, mask), dtype=np.float32)
-    pairs = ((case.condition[..., z], mask[..., z]) for z in range(mask.shape[-1]))
+    images = (case.condition, mask)
+    pairs = ([np.ascontiguousarray(image[..., z]) for image in images] for z in range(mask.shape[-1]))
     return np.stack([np.asarray(inpaint(image, hole), dtype=np.float32) for image, hole in pairs], axis=-1)
 
 

@@ -31,9 +31,10 @@ def write_untrained(task: str, file: Path, **settings: Any) -> Path:
     parameterization = Parameterization(kind, target="residual", residual_scale=3.0)
     scheduler = DDIMScheduler(2000, prediction_type=kind, timestep_spacing="logsnr")
     known = {"task": task, "spatial_dims": 2, "network_size": "tiny", "image_size": None}
+    known |= {"normalisation": NORMALISATION, "training_subjects": ["elsewhere"]}
     content = {
         "network": network.state_dict(),
-        "settings": {**known, "normalisation": NORMALISATION, **OWN[task], "training_subjects": ["elsewhere"], **settings},
+        "settings": {**known, **OWN[task], **settings},
         "scheduler": scheduler.state_dict(),
         "parameterization": dataclasses.asdict(parameterization),
         "iteration": 0,

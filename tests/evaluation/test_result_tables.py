@@ -67,6 +67,7 @@ def lines_of(markdown: str) -> list[list[str]]:
         ("one", [0.9, 1.1, 1.3], ["the noisy", "the filter"]),
         ("zero", [-0.3, 0.1, -0.05], ["the mean"]),
         ("zero", [-0.05, 0.05, 0.06], ["the noisy", "the filter"]),
+        ("zero", [0.05001, -0.04999, 0.5], ["the noisy", "the filter"]),  # both 0.050 from 0
         ("", [1.0, 2.0, 3.0], []),
         ("higher", [32.081, 32.084, 30.0], ["the noisy", "the filter"]),  # both 32.08
         ("higher", [math.inf, 1.0, 2.0], ["the noisy"]),

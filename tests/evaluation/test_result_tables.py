@@ -112,6 +112,16 @@ def test_reasons_are_numbered_notes() -> None:
     assert "n/a<sup>2</sup>" in table_html(table) and "<li>no weights</li>" in table_html(table)
 
 
+def test_a_mean_of_fewer_values_says_so() -> None:
+    rows = [row("noisy", m=1.0, m_n=5), row("filter", m=2.0, m_n=5), row("mean", m=3.0)]
+    table = result_table(results(rows, metrics=[metric("higher")]), "denoise")
+    assert list(table.notes) == ["mean of the 5 values that there are; others are missing"]
+    assert [line[1].note for line in table.blocks[0].rows] == [1, 1, None]
+    assert "| the noisy | 1.000 (1) |" in table_markdown(table)
+    lines = list(csv.DictReader(io.StringIO(results_csv(results(rows, metrics=[metric("higher")])), newline="")))
+    assert [line["m_n"] for line in lines] == ["5", "5", ""]
+
+
 def test_header_and_caption() -> None:
     table = result_table(results(), "denoise")
     assert list(table.header) == ["method", "PSNR (dB) ↑", "LPIPS ↓"] and table.head == ""

@@ -31,7 +31,7 @@ _DISTANCE: dict[str, Callable[[float], float]] = {
     "one": lambda value: abs(value - 1),
     "zero": abs,
 }
-_PARTS = ("interval_low", "interval_high", "difference", "p", "reason")
+_PARTS = ("interval_low", "interval_high", "n", "difference", "p", "reason")
 
 
 def count_images(images: int, subjects: int) -> str:
@@ -193,16 +193,22 @@ def _column(blocks: dict[str, list[dict[str, Any]]], metric: dict[str, Any], not
         best = _best(rows, metric, digits)
         for row in rows:
             if row[name] is None:
-                reason = one_line(row[f"{name}_reason"])
-                if reason not in notes:
-                    notes.append(reason)
-                cells.append(Cell("n/a", note=notes.index(reason) + 1))
+                cells.append(Cell("n/a", note=_note(notes, row[f"{name}_reason"])))
                 continue
             pair = row.get(f"{name}_interval")
             detail = f"[{', '.join(_number(bound, digits) for bound in pair)}]" if pair else ""
             bold = row["method"] != ORIGINAL and _number(row[name], digits) in best
-            cells.append(Cell(_number(row[name], digits), detail, bold))
+            few = row.get(f"{name}_n")
+            note = None if few is None else _note(notes, f"mean of the {few} values that there are; others are missing")
+            cells.append(Cell(_number(row[name], digits), detail, bold, note))
     return cells
+
+
+def _note(notes: list[str], text: str) -> int:
+    """The number of a note, which is added if it is new."""
+    if one_line(text) not in notes:
+        notes.append(one_line(text))
+    return notes.index(one_line(text)) + 1
 
 
 def _best(rows: Sequence[dict[str, Any]], metric: dict[str, Any], digits: int | None) -> set[str]:

@@ -12,7 +12,9 @@ __all__ = ["Block", "Cell", "Table", "one_line", "table_html", "table_markdown"]
 # What Markdown could take for its own within a cell.
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~$&#])")
 # Blanks at which a title is not to be broken.
-_KEPT_BLANK = re.compile(r" (?=[↑↓→])|(?<=→) ")
+_KEPT_BLANK = re.compile(r" (?=[↑↓→])|(?<=[→Δ]) ")
+# Columns beyond which a table is printed across, and beyond which in smaller letters.
+_WIDE, _SMALL = 8, 12
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def table_html(table: Table) -> str:
     shown = (_KEPT_BLANK.sub("&nbsp;", html.escape(one_line(title))) for title in [*first, *table.header])
     titles = "".join(f'<th scope="col">{title}</th>' for title in shown)
     lines = [
-        f'<div class="scroll" tabindex="0"><table{" class=headed" if table.head else ""}>',
+        f'<div class="scroll" tabindex="0"><table class="{_kind(table)}">',
         f"<caption>{html.escape(one_line(table.caption))}</caption>",
         f"<thead><tr>{titles}</tr></thead>",
         *(_html_block(block, bool(table.head)) for block in table.blocks),
@@ -119,6 +121,13 @@ def table_html(table: Table) -> str:
     notes = [f"<li>{html.escape(one_line(note))}</li>" for note in table.notes]
     lines += ['<ol class="notes">', *notes, "</ol>"] if notes else []
     return "\n".join([*lines, *(f'<p class="remark">{html.escape(one_line(text))}</p>' for text in table.remarks)])
+
+
+def _kind(table: Table) -> str:
+    """Classes: whether blocks are named, and whether the table wants a broad sheet, or small letters as well."""
+    columns = len(table.header)
+    sizes = ["wide"] * (columns > _WIDE) + ["small"] * (columns > _SMALL)
+    return " ".join((["headed"] if table.head else []) + sizes)
 
 
 def _html_block(block: Block, headed: bool) -> str:

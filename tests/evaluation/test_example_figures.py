@@ -117,6 +117,14 @@ def test_grey_window_is_the_original_s_and_errors_have_one_range(tmp_path: Path)
     steps = np.array([0.1, 0.15, 0.2, 0.3])
     assert f"the same range of ±{steps[steps >= reached].min():g} for all methods" in first.caption
     assert "the mean absolute error." in first.caption
+    # what was to be bettered does not choose the colours, unless there is nothing else
+    example = example_images(tmp_path)
+    example["restored"]["noisy"] = example["condition"]
+    [second] = draw_examples(results(examples=[example]), tmp_path)
+    assert second.caption == first.caption
+    example["restored"] = {"noisy": example["condition"]}
+    [third] = draw_examples(results(examples=[example]), tmp_path)
+    assert "±0.6" in third.caption
 
 
 def test_too_bright_is_red_and_too_dark_is_blue(tmp_path: Path) -> None:

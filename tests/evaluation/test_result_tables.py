@@ -67,6 +67,7 @@ def lines_of(markdown: str) -> list[list[str]]:
         ("one", [0.9, 1.1, 1.3], ["the noisy", "the filter"]),
         ("zero", [-0.3, 0.1, -0.05], ["the mean"]),
         ("zero", [-0.05, 0.05, 0.06], ["the noisy", "the filter"]),
+        ("zero", [0.05001, -0.04999, 0.5], ["the noisy", "the filter"]),  # both 0.050 from 0
         ("", [1.0, 2.0, 3.0], []),
         ("higher", [32.081, 32.084, 30.0], ["the noisy", "the filter"]),  # both 32.08
         ("higher", [math.inf, 1.0, 2.0], ["the noisy"]),
@@ -109,6 +110,16 @@ def test_reasons_are_numbered_notes() -> None:
     assert "(1) equal to itself\n\n(2) no weights\n\nPSNR: peak 1" in text
     assert "| the mean | **32.08** [31.90, 32.30] | n/a (2) |" in text
     assert "n/a<sup>2</sup>" in table_html(table) and "<li>no weights</li>" in table_html(table)
+
+
+def test_a_mean_of_fewer_values_says_so() -> None:
+    rows = [row("noisy", m=1.0, m_n=5), row("filter", m=2.0, m_n=5), row("mean", m=3.0)]
+    table = result_table(results(rows, metrics=[metric("higher")]), "denoise")
+    assert list(table.notes) == ["mean of the 5 values that there are; others are missing"]
+    assert [line[1].note for line in table.blocks[0].rows] == [1, 1, None]
+    assert "| the noisy | 1.000 (1) |" in table_markdown(table)
+    lines = list(csv.DictReader(io.StringIO(results_csv(results(rows, metrics=[metric("higher")])), newline="")))
+    assert [line["m_n"] for line in lines] == ["5", "5", ""]
 
 
 def test_header_and_caption() -> None:

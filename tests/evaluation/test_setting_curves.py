@@ -11,7 +11,8 @@ from PIL import Image
 
 from contracts.evaluation_results import results, row
 from monai_cdiff.evaluation import draw_curves
-from monai_cdiff.evaluation.setting_curves import _kinds
+from monai_cdiff.evaluation.figure_file import new_figure
+from monai_cdiff.evaluation.setting_curves import _kinds, _line
 
 METRICS = [
     {"name": name, "title": name, "unit": "", "better": "higher"}
@@ -74,6 +75,18 @@ def test_the_original_is_a_dashed_line() -> None:
     runs = np.flatnonzero(np.diff(line.astype(int)) == 1)
     assert "dashed grey line" in draw_curves(made)[0].caption
     assert line.sum() > 150 and len(runs) > 10
+
+
+def test_bars_reach_from_bound_to_bound() -> None:
+    axes = new_figure(3, 3).add_subplot()
+    points = [(4.0, 20.0, (15.0, 21.0)), (2.0, 30.0, (29.0, 35.0)), (8.0, 5.0, None)]
+    line, _, [bars] = _line(axes, points, ["mean"], "mean", [2.0, 4.0, 8.0])
+    assert line.get_xydata().tolist() == [[2, 30], [4, 20], [8, 5]], "in order, one method is not set aside"
+    assert [segment[:, 1].tolist() for segment in bars.get_segments()] == [[29, 35], [15, 21], [5, 5]]
+    _, _, [first] = _line(axes, points, ["mean", "other"], "mean", [2.0, 4.0, 8.0])
+    _, _, [second] = _line(axes, points, ["mean", "other"], "other", [2.0, 4.0, 8.0])
+    for left, x, right in zip(first.get_segments(), (2, 4, 8), second.get_segments(), strict=True):
+        assert 0.97 * x < left[0, 0] < x < right[0, 0] < 1.03 * x
 
 
 def test_gaps_and_extremes_are_drawn() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class ClassificationReportHandler:
         confusion = torch.as_tensor(state.metrics.get("confusion", [])).round().long()
         if confusion.shape != (len(self.classes),) * 2:
             raise ValueError(f"the metric confusion has shape {tuple(confusion.shape)}; classes={self.classes!r}.")
-        scores = {name: round(float(value), 5) for name, value in state.metrics.items() if name != "confusion"}
+        scores = {name: _rounded(float(value)) for name, value in state.metrics.items() if name != "confusion"}
         content = read_checkpoint(self.checkpoint)
         report = {
             **self.facts,
@@ -79,9 +80,15 @@ class ClassificationReportHandler:
             logger.info(f"{name}: {text}")
 
 
-def _table(confusion: torch.Tensor, classes: Sequence[str], scores: Mapping[str, float]) -> str:
+def _rounded(value: float) -> float | None:
+    """None where there is no value, as there is no AUC of a class without images."""
+    return round(value, 5) if math.isfinite(value) else None
+
+
+def _table(confusion: torch.Tensor, classes: Sequence[str], scores: Mapping[str, float | None]) -> str:
     width = max(map(len, (*classes, "is / taken for")))
     lines = ["  ".join([f"{'is / taken for':<{width}}", *(f"{name:>{max(6, len(name))}}" for name in classes)])]
     for name, row in zip(classes, confusion.tolist()):
         lines.append("  ".join([f"{name:<{width}}", *(f"{n:>{max(6, len(c))}}" for n, c in zip(row, classes))]))
-    return "\n".join([*lines, ", ".join(f"{name} {value:.4f}" for name, value in scores.items())])
+    shown = (f"{name} {math.nan if value is None else value:.4f}" for name, value in scores.items())
+    return "\n".join([*lines, ", ".join(shown)])

@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from contracts.bundle_commands import ROOT, bundle, command, environment, small, write_inputs
+from contracts.bundle_commands import (
+    JUDGES,
+    ROOT,
+    bundle,
+    command,
+    environment,
+    small,
+    write_inputs,
+    write_judged,
+)
 
 
 @pytest.fixture
@@ -30,11 +39,12 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path]]:
-    """By task: a folder of images, and the output folder of a training on them by the literal command."""
+    """By task: a folder of images, or the datalist of a judge, and the output folder of a training on them by the literal command."""
 
     @cache
     def train(task: str) -> tuple[Path, Path]:
-        data, output = write_inputs(task, tmp_path_factory.mktemp(f"{task}-data")), tmp_path_factory.mktemp(task)
+        write = write_judged if task in JUDGES else write_inputs
+        data, output = write(task, tmp_path_factory.mktemp(f"{task}-data")), tmp_path_factory.mktemp(task)
         file = f"bundles/{task}/train.json"
         words = command("training", "--config_file", file, dataset_dir=data, output_dir=output, **small(task))
         result = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True)

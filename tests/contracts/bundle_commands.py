@@ -15,6 +15,9 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUNDLE = ROOT / "bundles" / "sr"
 TASKS = ("sr", "denoise", "inpaint")
+JUDGES = ("classify", "segment")
+CLASSES = ("normal", "bacterial", "viral")
+SPLITS = ("training", "validation", "test")
 AFFINE = np.array([[0.5, 0, 0, -4], [0, -0.5, 0, 5], [0, 0, 3, -6], [0, 0, 0, 1.0]])
 SMALL = {
     "network_size": "tiny",
@@ -26,6 +29,8 @@ SMALL = {
     "factor": 2.0,
     "device": "cpu",
 }
+
+SMALL_JUDGE = {"max_iterations": 2, "batch_size": 2, "num_workers": 0, "image_size": 32, "patch_size": [16, 16, 16]}
 
 
 def write_patients(folder: Path, count: int = 3, shape: tuple[int, ...] = (24, 20, 4)) -> Path:
@@ -49,12 +54,13 @@ def config(task: str, name: str) -> dict[str, Any]:
 
 def small(task: str) -> dict[str, Any]:
     """The overrides of a training for a test, less those that the bundle does not have."""
-    return {name: value for name, value in SMALL.items() if name in config(task, "train")}
+    known = {**SMALL, **SMALL_JUDGE} if task in JUDGES else SMALL
+    return {name: value for name, value in known.items() if name in config(task, "train")}
 
 
 def write_inputs(task: str, folder: Path) -> Path:
     """Images of the kind that a task takes; for inpainting with their masks beside the folder."""
-    if task == "denoise":
+    if task in ("denoise", "classify"):
         return write_xrays(folder)
     write_patients(folder)
     if task == "inpaint":
@@ -76,6 +82,26 @@ def write_xrays(folder: Path, count: int = 3, size: tuple[int, int] = (24, 20)) 
             grey = (values / values.max() * 255).astype(np.uint8)
             Image.fromarray(grey).save(folder / f"patient{n}" / f"view{k}.png")
     return folder
+
+
+def write_judged(task: str, folder: Path) -> Path:
+    """A datalist of three patients with what a judge learns: the class of pictures, or the label of volumes."""
+    items: list[dict[str, str]] = []
+    if task == "classify":
+        for n, image in enumerate(sorted(write_xrays(folder / "images", size=(40, 36)).rglob("*.png"))):
+            items.append({"image": str(image.relative_to(folder)), "subject": image.parent.name, "class": CLASSES[n % 3]})
+    else:
+        for image in sorted(write_patients(folder / "images", shape=(18, 14, 12)).rglob("*.nii.gz")):
+            values = nibabel.load(image).get_fdata()
+            label = np.digitize(values, np.quantile(values, [0.5, 0.75])).astype(np.uint8)
+            file = folder / "labels" / image.relative_to(folder / "images")
+            file.parent.mkdir(parents=True)
+            nibabel.save(nibabel.Nifti1Image(label, AFFINE), file)
+            paths = {"image": str(image.relative_to(folder)), "label": str(file.relative_to(folder))}
+            items.append({**paths, "subject": image.parent.name})
+    splits = {split: [i for i in items if i["subject"] == f"patient{n}"] for n, split in enumerate(SPLITS)}
+    (folder / "list.json").write_text(json.dumps(splits))
+    return folder / "list.json"
 
 
 def command(*words: str, **overrides: Any) -> list[str]:

@@ -231,7 +231,7 @@ class TestJson:
     def test_three_lists_with_relative_paths(self, patients, tmp_path):
         path = write_json(
             tmp_path / "list.json",
-            training=[{"image": "data/p0/scan/t2.nii.gz", "subject": "x", "label": "unused"}],
+            training=[{"image": "data/p0/scan/t2.nii.gz", "subject": "x", "note": "unused"}],
             validation=["data/p1/scan/t2.nii.gz"],
             test=[{"image": str(patients / "p2" / "scan" / "t2.nii.gz"), "subject": 7}],
         )
@@ -387,3 +387,48 @@ class TestWrite:
         with pytest.raises(TypeError):
             write_datalist({"training": [object()]}, path)
         assert json.loads(path.read_text()) == {"training": ["old"]} and os.listdir(tmp_path) == ["list.json"]
+
+
+class TestFurtherEntries:
+    @pytest.fixture
+    def labelled(self, tmp_path):
+        """A list beside images and labels, with a label, zones and a class for each."""
+        items = []
+        for n in range(3):
+            write_nifti(tmp_path / "images" / f"{n}.nii.gz")
+            write_nifti(tmp_path / "labels" / f"{n}.nii.gz")
+            paths = {"image": f"images/{n}.nii.gz", "label": f"labels/{n}.nii.gz", "zones": "zones/../labels/0.nii.gz"}
+            items.append({**paths, "class": "viral", "sha256": "0", "subject": n})
+        write_json(tmp_path / "list.json", training=items[:1], validation=items[1:2], test=items[2:])
+        return tmp_path
+
+    def test_paths_are_relative_to_the_list(self, labelled, monkeypatch):
+        monkeypatch.chdir(labelled / "images")
+        (item,) = make_datalist("../list.json", required=["label", "zones", "class"])["test"]
+        label, zones = (str(labelled / "labels" / f"{n}.nii.gz") for n in (2, 0))
+        assert item == {
+            "image": str(labelled / "images" / "2.nii.gz"), "subject": "2", "label": label, "zones": zones,
+            "class": "viral",
+        }  # fmt: skip
+
+    def test_a_missing_file_is_named_where_it_is_needed(self, labelled):
+        os.remove(labelled / "labels" / "1.nii.gz")
+        assert make_datalist(labelled / "list.json", required=["class"])["validation"][0]["label"].endswith("1.nii.gz")
+        with pytest.raises(FileNotFoundError, match=r"1.nii.gz: its label .*/labels/1.nii.gz does not exist"):
+            make_datalist(labelled / "list.json", required=["label"])
+
+    def test_an_absent_entry(self, labelled, patients):
+        path = write_json(labelled / "bare.json", training=[f"images/{n}.nii.gz" for n in range(3)])
+        assert set(make_datalist(path)["test"][0]) == {"image", "subject"}
+        for name in ("label", "class"):
+            with pytest.raises(ValueError, match=rf"nii.gz has no '{name}', which is needed here"):
+                make_datalist(path, required=[name])
+        with pytest.raises(ValueError, match="has no 'label'"):
+            make_datalist(patients, required=["label"])
+        with pytest.raises(ValueError, match="required='labels' is not supported.*Did you mean 'label'"):
+            make_datalist(path, required=["labels"])
+
+    def test_what_is_no_text(self, labelled):
+        path = write_json(labelled / "odd.json", training=[{"image": "images/0.nii.gz", "label": ["a"]}])
+        with pytest.raises(ValueError, match=r"training\[0\]: label=\['a'\] must be text"):
+            make_datalist(path)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monai.data import DataLoader, MetaTensor
 from monai.transforms import Compose, RandSpatialCropd
 
-from monai_cdiff.data import ItemDataset, IterationSampler, KeyedDataset, spacing_range
+from monai_cdiff.data import ItemDataset, IterationSampler, KeyedDataset, spacing_range, with_labels
 
 
 def volume(subject: str, depth: int, value: float = 0.0) -> dict[str, Any]:
@@ -144,3 +144,13 @@ def test_neighbours_are_further_channels_of_the_condition_alone() -> None:
     assert items[6]["condition"][:, 0, 0].tolist() == [112, 111, 112] and items[6]["condition"].meta["slice_index"] == 2
     with pytest.raises(ValueError, match="neighbours=-1 must be a whole number, at least 0"):
         ItemDataset(volumes, neighbours=-1)
+
+
+def test_labels_are_the_numbers_of_the_classes() -> None:
+    items = [{"image": f"{name}.png", "class": name, "subject": name} for name in ("b", "a", "b")]
+    assert [item["label"] for item in with_labels(items, ["a", "b"])] == [1, 0, 1] and "label" not in items[0]
+    flat = ItemDataset([{**item, "image": torch.zeros(1, 4, 4)} for item in with_labels(items, "ab")], ["image", "label"])
+    assert flat[0]["label"].item() == 1 and flat[0]["label"].meta["subject"] == "b"
+    for wrong in ({"class": "c"}, {}):
+        with pytest.raises(ValueError, match="x.png: class=.*; allowed: 'a', 'b'"):
+            with_labels([{"image": "x.png", **wrong}], ["a", "b"])

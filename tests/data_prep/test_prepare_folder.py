@@ -76,11 +76,30 @@ class TestNifti:
         datalist, report = listed("folder", tmp_path / "task", "--subject-pattern", r"case_(\d+)")
         assert {item["subject"] for item in items_of(datalist)} == set("0123")
         assert {skip["reason"] for skip in report["skipped"]} == {"in a folder of labels"}
+        read = items_of(make_datalist(tmp_path / "out" / "list.json", required=["label"]))
+        for item in read:
+            assert item["label"] == item["image"].replace("imagesTr", "labelsTr")
+
+    @pytest.mark.parametrize("images, labels", [("images", "labels"), ("imagesTr", "labelsTr"), ("Images", "Labels")])
+    def test_labels_beside_the_folder_that_is_given(self, images, labels, tmp_path, listed, write_nifti, capsys):
+        for i in range(4):
+            write_nifti(tmp_path / "task" / images / "site" / f"case_{i}.nii.gz", i)
+        for i in range(3):
+            write_nifti(tmp_path / "task" / labels / "site" / f"case_{i}.nii.gz", 100 + i)
+        datalist, _ = listed("folder", tmp_path / "task" / images, "--subject-pattern", r"case_(\d+)")
+        found = {item["subject"]: item.get("label") for item in items_of(datalist)}
+        assert found.pop("3") is None
+        assert found == {str(i): f"../task/{labels}/site/case_{i}.nii.gz" for i in range(3)}
+
+    def test_a_label_is_no_label_of_images_elsewhere(self, patients, listed, write_nifti):
+        write_nifti(patients.parent / "labels" / "p0" / "scan" / "0_t1.nii.gz", 7)
+        datalist, _ = listed("folder", patients)
+        assert not any("label" in item for item in items_of(datalist))
 
     def test_real_images(self, shared_data, listed, tmp_path):
         datalist, _ = listed("folder", shared_data / "msd_hippocampus" / "images")
         assert [len(datalist[split]) for split in SPLITS] == [22, 4, 4]
-        assert len(make_datalist(tmp_path / "out" / "list.json")["training"]) == 22
+        assert len(make_datalist(tmp_path / "out" / "list.json", required=["label"])["training"]) == 22
 
 
 class TestDicom:

@@ -25,7 +25,7 @@ from .mapped_dataset import MappedCacheDataset
 from .mask_inputs import with_masks
 from .nifti_reader import NiftiReader, check_nifti
 from .nifti_writer import NiftiWriter
-from .patient_folders import image_dimensions, is_nifti, is_raster, subject_of
+from .patient_folders import image_dimensions, is_jpeg, is_nifti, is_raster, subject_of
 from .raster_reader import RasterReader, read_raster
 from .raster_writer import RasterWriter
 from .sample import prepare_sample_data
@@ -54,6 +54,7 @@ __all__ = [
     "check_writable",
     "ignore_interrupt",
     "image_dimensions",
+    "is_jpeg",
     "is_nifti",
     "is_raster",
     "list_files",

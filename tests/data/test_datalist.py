@@ -8,6 +8,7 @@ import os
 import nibabel
 import numpy as np
 import pytest
+from dicom_images import image
 from PIL import Image
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
@@ -16,7 +17,6 @@ from pydicom.uid import (
     XRayAngiographicImageStorage,
 )
 
-from dicom_images import image
 from monai_cdiff.data import DicomError, DicomSeriesReader, make_datalist, summarize_datalist, write_datalist
 
 X_RAYS = {

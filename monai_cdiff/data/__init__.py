@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .checked_dataset import CheckedDataset
 from .datalist import check_unseen, make_datalist, summarize_datalist, write_datalist
 from .derivation import Derivation
 from .dicom_derived import check_writable, write_derived
@@ -18,7 +19,7 @@ from .dicom_series import (
     source_record,
 )
 from .dicom_writer import DicomSeriesWriter
-from .inputs import check_inputs, list_inputs, output_name, output_stem
+from .inputs import list_inputs, output_name, output_stem
 from .items import ItemDataset, spacing_range, with_factors
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
 from .mapped_dataset import MappedCacheDataset
@@ -31,6 +32,7 @@ from .raster_writer import RasterWriter
 from .sample import prepare_sample_data
 
 __all__ = [
+    "CheckedDataset",
     "Derivation",
     "DicomError",
     "DicomFileError",
@@ -48,7 +50,6 @@ __all__ = [
     "RasterWriter",
     "SeriesInfo",
     "SourceRecord",
-    "check_inputs",
     "check_nifti",
     "check_unseen",
     "check_writable",

@@ -30,7 +30,6 @@ _IDS = {
     "template": "template",
     "overwrite": "overwrite",
 }
-_ENDINGS = (".nii", ".nii.gz", ".dcm", ".png", ".jpg", ".jpeg")
 _PATHS = ("mask", "checkpoint", "template")
 _DESCRIPTION = """\
 Restore images by the inference of a bundle. DICOM gives a derived DICOM series in the same study, NIfTI gives NIfTI,
@@ -100,11 +99,14 @@ def _configs(bundle: str | None, uncertainty: bool) -> list[Path]:
 
 
 def _overrides(args: argparse.Namespace, config: dict[str, Any], file: str) -> dict[str, Any]:
+    from ..data import is_nifti, is_raster
+
     found: dict[str, Any] = {"input_dir": _path(args.input), "output_dir": _path(args.output)}
     for name in ("input", "output"):
         if not getattr(args, name).strip():
             raise ValueError(f"{name.upper()} is empty; give a path, \".\" for the folder you are in.")
-    if args.output.lower().endswith(_ENDINGS) or os.path.isfile(args.output):
+    named = is_nifti(args.output) or is_raster(args.output) or args.output.lower().endswith(".dcm")
+    if named or os.path.isfile(args.output):
         raise ValueError(f"OUTPUT={args.output!r} names a file; give a folder.")
     for name, key in _IDS.items():
         value = getattr(args, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .checked_dataset import CheckedDataset
 from .datalist import check_unseen, make_datalist, summarize_datalist, write_datalist
 from .derivation import Derivation
 from .dicom_derived import check_writable, write_derived
@@ -18,7 +19,7 @@ from .dicom_series import (
     source_record,
 )
 from .dicom_writer import DicomSeriesWriter
-from .inputs import check_inputs, list_inputs, output_name, output_stem
+from .inputs import list_inputs, output_name, output_stem
 from .items import ItemDataset, spacing_range, with_factors, with_labels
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
 from .label_reader import read_label
@@ -26,12 +27,13 @@ from .mapped_dataset import MappedCacheDataset
 from .mask_inputs import with_masks
 from .nifti_reader import NiftiReader, check_nifti
 from .nifti_writer import NiftiWriter
-from .patient_folders import image_dimensions, is_nifti, is_raster, subject_of
+from .patient_folders import image_dimensions, is_jpeg, is_nifti, is_raster, subject_of
 from .raster_reader import RasterReader, read_raster
 from .raster_writer import RasterWriter
 from .sample import prepare_sample_data
 
 __all__ = [
+    "CheckedDataset",
     "Derivation",
     "DicomError",
     "DicomFileError",
@@ -49,12 +51,12 @@ __all__ = [
     "RasterWriter",
     "SeriesInfo",
     "SourceRecord",
-    "check_inputs",
     "check_nifti",
     "check_unseen",
     "check_writable",
     "ignore_interrupt",
     "image_dimensions",
+    "is_jpeg",
     "is_nifti",
     "is_raster",
     "list_files",

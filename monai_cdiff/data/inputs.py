@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from ..utils import root_cause
 from .dicom_record import DicomSelectionError
 from .dicom_series import SeriesInfo, list_files, matching_series, scan_series
 from .patient_folders import RASTER, image_files, sort_files, stem
 
-__all__ = ["check_inputs", "list_inputs", "output_name", "output_stem"]
+__all__ = ["list_inputs", "output_name", "output_stem"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,22 +61,6 @@ def list_inputs(
         kind = "is neither" if path.is_file() else "holds no images, neither"
         raise ValueError(f"input_dir={str(path)!r} {kind} NIfTI nor DICOM, nor {RASTER}.")
     return items
-
-
-def check_inputs(items: Sequence[Mapping[str, Any]], transform: Callable[[Any], Any]) -> None:
-    """Prepare every image once and forget it, so that what cannot be used is refused before the first is restored.
-
-    Raises:
-        ValueError: for the first image that cannot be prepared; the message names its file.
-    """
-    for item in items:
-        try:
-            transform(dict(item))
-        except Exception as error:
-            cause, image = root_cause(error), item["image"]
-            file = image if isinstance(image, str) else image[0]
-            text = str(cause)
-            raise ValueError(text if file in text else f"{file}: {text}") from error
 
 
 def _check_kinds(files: Mapping[str, Sequence[str]]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .dicom_series import scan_series
-from .patient_folders import is_nifti, is_raster, stem
+from .patient_folders import is_jpeg, is_nifti, is_raster, stem
 
 __all__ = ["with_masks"]
 
@@ -102,7 +102,7 @@ def _is_series(path: Path) -> bool:
 
 
 def _image(path: Path) -> str | list[str]:
-    if path.suffix.lower() in (".jpg", ".jpeg"):
+    if is_jpeg(path.name):
         raise ValueError(f"mask={str(path)!r}: a JPEG is not exact, so it would cover more than was drawn; give a PNG.")
     if path.is_file():
         return str(path) if is_nifti(path.name) or is_raster(path.name) else [str(path)]

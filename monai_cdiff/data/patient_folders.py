@@ -17,6 +17,7 @@ __all__ = [
     "find_items",
     "image_dimensions",
     "image_files",
+    "is_jpeg",
     "is_nifti",
     "is_raster",
     "sort_files",
@@ -30,7 +31,8 @@ _NO_PATIENTS = ("images", "imagestr", "imagests", "labels", "labelstr", "labelst
 # Each file of such a series is an image of its own.
 _PROJECTIONS = ("CR", "DX", "IO", "MG", "PX", "RF", "XA")
 RASTER = "PNG, JPEG, BMP or TIFF"
-_RASTER_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+_JPEG_SUFFIXES = (".jpg", ".jpeg")
+RASTER_SUFFIXES = (".png", *_JPEG_SUFFIXES, ".bmp", ".tif", ".tiff")
 
 logger = logging.getLogger(__name__)
 
@@ -129,9 +131,14 @@ def is_nifti(path: str) -> bool:
     return path.lower().endswith((".nii", ".nii.gz"))
 
 
+def is_jpeg(path: str) -> bool:
+    """Whether the name is that of a JPEG file, whose values are not exact."""
+    return path.lower().endswith(_JPEG_SUFFIXES)
+
+
 def is_raster(path: str) -> bool:
     """Whether the name is that of a PNG, JPEG, BMP or TIFF file."""
-    return path.lower().endswith(_RASTER_SUFFIXES)
+    return path.lower().endswith(RASTER_SUFFIXES)
 
 
 def sort_files(files: Sequence[str]) -> tuple[list[str], list[str], list[str]]:

@@ -11,7 +11,7 @@ from monai.config import PathLike
 from monai.data import ImageReader
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
-from .patient_folders import is_raster
+from .patient_folders import RASTER_SUFFIXES, is_raster
 
 __all__ = ["RasterReader", "read_raster"]
 
@@ -55,7 +55,7 @@ class RasterReader(ImageReader):
         """
         names = tuple(os.fspath(name) for name in ensure_tuple(data))
         if not self.verify_suffix(names):
-            raise ValueError(f"{names[:1]}: no picture; its name must end in .png, .jpg, .jpeg, .bmp, .tif or .tiff.")
+            raise ValueError(f"{names[:1]}: no picture; its name must end in {', '.join(RASTER_SUFFIXES)}.")
         return names
 
     def get_data(self, img: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..data import is_jpeg
 from ..utils import check_integer, derive_seed, replacing
 from .image_pairs import ImagePair, list_pairs, read_pair
 
@@ -30,7 +31,6 @@ __all__ = ["KEY_FORMAT", "SIDES", "key_path", "make_study"]
 
 KEY_FORMAT = "monai_cdiff reader study key 1"
 SIDES = ("left", "right")
-_LOSSY = (".jpg", ".jpeg")
 _LARGE_MIB = 200
 
 logger = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ def _page(title: str, study: dict[str, Any]) -> str:
 
 
 def _warn(pairs: list[ImagePair], size: int) -> None:
-    lossy = [[file.lower().endswith(_LOSSY) for file in (pair.real, pair.generated)] for pair in pairs]
+    lossy = [[is_jpeg(file) for file in (pair.real, pair.generated)] for pair in pairs]
     mixed = sum(one != other for one, other in lossy)
     if mixed:
         logger.warning(

@@ -4,19 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor, get_track_meta
+from monai.transforms import Randomizable
 from monai.utils import convert_to_dst_type, convert_to_tensor
 
 from ..utils import content_key, derive_seed
 
-__all__ = ["channel_first", "entry", "floating", "key_of", "like", "random_state", "slice_states", "with_record"]
+__all__ = [
+    "DrawnByArray",
+    "channel_first",
+    "entry",
+    "floating",
+    "key_of",
+    "like",
+    "random_state",
+    "slice_states",
+    "with_record",
+]
 
 DEGRADATION_KEY = "degradation"
+
+
+class DrawnByArray(Randomizable):
+    """Dictionary form of a random transform, whose random state and draws are those of its array form.
+
+    Attributes:
+        drawn: the array form.
+    """
+
+    drawn: Any
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> Self:
+        """Set the random state, of which this form has none but the array form's."""
+        self.drawn.set_random_state(seed, state)
+        self.R = self.drawn.R
+        return self
+
+    def randomize(self, data: Any = None) -> None:
+        """Draw once for all keys."""
+        self.drawn.randomize(data)
+        self._do_transform = getattr(self.drawn, "_do_transform", True)
 
 
 def channel_first(name: str, img: NdarrayOrTensor) -> torch.Tensor:

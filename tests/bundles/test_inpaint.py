@@ -120,8 +120,8 @@ def test_two_masks_of_one_noise_differ_only_where_they_differ(
     for name, mask in (("box", box()), ("empty", whole)):
         file = write_nifti(tmp_path / f"{name}.nii.gz", mask)
         assert main(["restore", str(image), str(tmp_path / name), "--mask", str(file), *words]) == 0
-        warned = f"{image}: the mask {file} is 0 everywhere, so nothing is filled" in capsys.readouterr().err
-        assert warned == (name == "empty")
+        said = capsys.readouterr().err.count(f"{image}: the mask {file} is 0 everywhere, so nothing is filled")
+        assert said == (1 if name == "empty" else 0)
     assert np.array_equal(np.asarray(nibabel.load(tmp_path / "empty" / "a_inpaint.nii.gz").dataobj), values)
 
 

@@ -118,8 +118,9 @@ def test_wrong_inputs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
     ]:
         assert restore(path) == 2, path
         assert sentence in capsys.readouterr().err
-    assert main(["restore", str(hurt), "out.nii.gz", "--bundle", BUNDLE]) == 2
-    assert "names a file; give a folder" in capsys.readouterr().err
+    for output in ("out.nii.gz", "out.TIF", "out.dcm"):
+        assert main(["restore", str(hurt), output, "--bundle", BUNDLE]) == 2
+        assert "names a file; give a folder" in capsys.readouterr().err
 
 
 def test_empty_words_are_not_the_folder_one_is_in(

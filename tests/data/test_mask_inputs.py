@@ -1,4 +1,4 @@
-"""The mask of each image, found by name; and every image looked at before the first is restored."""
+"""The mask of each image, found by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-import torch
 from monai.transforms import Compose, LoadImaged
 from PIL import Image
 
@@ -17,7 +16,6 @@ from monai_cdiff.data import (
     DicomSeriesReader,
     NiftiReader,
     RasterReader,
-    check_inputs,
     list_inputs,
     with_masks,
 )
@@ -169,30 +167,3 @@ class TestFolderOfMasks:
         nifti(tmp_path / "holes" / "other.nii")
         with pytest.raises(FileNotFoundError, match="mask: no mask named 'image' or 'p1' for"):
             masks_of(tmp_path / "in", tmp_path / "holes")
-
-
-class TestCheckInputs:
-    def test_every_image_is_prepared(self, tmp_path: Path) -> None:
-        items = [{"image": nifti(tmp_path / f"{name}.nii"), "mask": nifti(tmp_path / "m.nii")} for name in "ab"]
-        seen: list[str] = []
-        check_inputs(items, lambda item: seen.append(LOAD(item)["image"].meta["filename_or_obj"]))
-        assert seen == [item["image"] for item in items] and "meta" not in items[0]
-
-    def test_the_first_that_cannot_be_is_named(self, tmp_path: Path) -> None:
-        items = [{"image": nifti(tmp_path / f"{name}.nii"), "mask": nifti(tmp_path / "m.nii")} for name in "ab"]
-        items[1]["mask"] = nifti(tmp_path / "small.nii", (2, 2, 2))
-        with pytest.raises(ValueError, match=f"{tmp_path}/b.nii: mask of 2 x 2 x 2 does not fit the image") as caught:
-            check_inputs(items, LOAD)
-        assert isinstance(caught.value.__cause__, RuntimeError)
-
-    def test_a_message_that_names_the_file_is_left(self) -> None:
-        def refuse(item: Any) -> None:
-            raise OSError("a.nii is damaged")
-
-        with pytest.raises(ValueError, match="^a.nii is damaged$"):
-            check_inputs([{"image": ["a.nii"]}], refuse)
-
-    def test_an_item_is_not_changed(self) -> None:
-        item = {"image": "a.nii"}
-        check_inputs([item], lambda data: data.update(image=torch.zeros(1)))
-        assert item == {"image": "a.nii"}

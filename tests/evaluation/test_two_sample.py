@@ -81,7 +81,8 @@ def test_the_scale_of_a_feature_does_not_matter() -> None:
     generated += 0.5
     scale, shift = torch.tensor([1.0, 1e4, 1e-4]), torch.tensor([0.0, 1e3, -7.0])
     one = two_sample_test(real.double(), generated.double(), range(60), permutations=9)
-    other = two_sample_test(real.double() * scale + shift, generated.double() * scale + shift, range(60), permutations=9)
+    scaled = [images.double() * scale + shift for images in (real, generated)]
+    other = two_sample_test(*scaled, range(60), permutations=9)
     assert one == other
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import InvertibleTransform, MapTransform, RandomizableTransform
 
 from monai_cdiff.utils import DownsampleDomain
 
-from ..images import entry
+from ..images import DrawnByArray, entry
 from .array import DownsampleUpsample, FactorChannel, RandDownsampleUpsample, UpsampleInPlane
 
 __all__ = [
@@ -119,7 +118,7 @@ class FactorChanneld(MapTransform):
         return d
 
 
-class RandDownsampleUpsampled(RandomizableTransform, MapTransform):
+class RandDownsampleUpsampled(DrawnByArray, RandomizableTransform, MapTransform):
     """Dictionary form of :class:`RandDownsampleUpsample`; all keys share what is drawn.
 
     Args:
@@ -153,28 +152,15 @@ class RandDownsampleUpsampled(RandomizableTransform, MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        self.degrade = RandDownsampleUpsample(factors, factor_range, domains, prob, mode)
-        RandomizableTransform.__init__(self, self.degrade.prob)
-
-    def set_random_state(
-        self, seed: int | None = None, state: np.random.RandomState | None = None
-    ) -> RandDownsampleUpsampled:
-        """Set the random state, of which this form has none but the array form's."""
-        self.degrade.set_random_state(seed, state)
-        self.R = self.degrade.R
-        return self
-
-    def randomize(self, data: Any = None) -> None:
-        """Draw once for all keys."""
-        self.degrade.randomize(data)
-        self._do_transform = self.degrade._do_transform
+        self.drawn = RandDownsampleUpsample(factors, factor_range, domains, prob, mode)
+        RandomizableTransform.__init__(self, self.drawn.prob)
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
         """Return the data with the images at ``keys`` degraded alike."""
         d: dict[Hashable, Any] = dict(data)
         self.randomize()
         for key in self.key_iterator(d):
-            d[key] = self.degrade(d[key], randomize=False)
+            d[key] = self.drawn(d[key], randomize=False)
         return d
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from monai.config import KeysCollection, NdarrayOrTensor
-from monai.transforms import MapTransform, Randomizable
+from monai.transforms import MapTransform
 
 from monai_cdiff.utils import MaskShape
 
-from ..images import entry, key_of
+from ..images import DrawnByArray, entry, key_of
 from .array import AlignMask, InpaintMask, MaskImage, RandInpaintMask, RestoreMeasured
 
 __all__ = [
@@ -113,7 +112,7 @@ class InpaintMaskd(MapTransform):
         return d
 
 
-class RandInpaintMaskd(Randomizable, MapTransform):
+class RandInpaintMaskd(DrawnByArray, MapTransform):
     """Dictionary form of :class:`RandInpaintMask`: writes a mask drawn for the image beside it.
 
     Args:
@@ -147,26 +146,14 @@ class RandInpaintMaskd(Randomizable, MapTransform):
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         self.mask_key = mask_key
-        self.draw = RandInpaintMask(area, shapes, max_pieces)
-
-    def set_random_state(
-        self, seed: int | None = None, state: np.random.RandomState | None = None
-    ) -> RandInpaintMaskd:
-        """Set the random state, of which this form has none but the array form's."""
-        self.draw.set_random_state(seed, state)
-        self.R = self.draw.R
-        return self
-
-    def randomize(self, data: Any = None) -> None:
-        """Draw once for all keys."""
-        self.draw.randomize(data)
+        self.drawn = RandInpaintMask(area, shapes, max_pieces)
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
         """Return the data with the mask."""
         d: dict[Hashable, Any] = dict(data)
         self.randomize()
         for key in self.key_iterator(d):
-            d[self.mask_key] = self.draw(d[key], randomize=False)
+            d[self.mask_key] = self.drawn(d[key], randomize=False)
         return d
 
 

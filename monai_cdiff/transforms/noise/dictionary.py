@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import MapTransform, RandomizableTransform
 
-from ..images import key_of
+from ..images import DrawnByArray, key_of
 from .array import GaussianSaltPepperNoise, RandGaussianSaltPepperNoise
 
 __all__ = [
@@ -67,7 +66,7 @@ class GaussianSaltPepperNoised(MapTransform):
         return d
 
 
-class RandGaussianSaltPepperNoised(RandomizableTransform, MapTransform):
+class RandGaussianSaltPepperNoised(DrawnByArray, RandomizableTransform, MapTransform):
     """Dictionary form of :class:`RandGaussianSaltPepperNoise`; all keys share what is drawn.
 
     Args:
@@ -102,28 +101,15 @@ class RandGaussianSaltPepperNoised(RandomizableTransform, MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        self.add_noise = RandGaussianSaltPepperNoise(std_range, amount_range, prob, value_range, clip)
-        RandomizableTransform.__init__(self, self.add_noise.prob)
-
-    def set_random_state(
-        self, seed: int | None = None, state: np.random.RandomState | None = None
-    ) -> RandGaussianSaltPepperNoised:
-        """Set the random state, of which this form has none but the array form's."""
-        self.add_noise.set_random_state(seed, state)
-        self.R = self.add_noise.R
-        return self
-
-    def randomize(self, data: Any = None) -> None:
-        """Draw once for all keys."""
-        self.add_noise.randomize(data)
-        self._do_transform = self.add_noise._do_transform
+        self.drawn = RandGaussianSaltPepperNoise(std_range, amount_range, prob, value_range, clip)
+        RandomizableTransform.__init__(self, self.drawn.prob)
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, Any]:
         """Return the data with noise in the images at ``keys``."""
         d: dict[Hashable, Any] = dict(data)
         self.randomize()
         for key in self.key_iterator(d):
-            d[key] = self.add_noise(d[key], randomize=False)
+            d[key] = self.drawn(d[key], randomize=False)
         return d
 
 

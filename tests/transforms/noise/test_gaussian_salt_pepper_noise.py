@@ -95,7 +95,7 @@ class TestRandGaussianSaltPepperNoise(RandomContract):
         drawn = []
         for _ in range(400):
             transform.randomize()
-            drawn.append(getattr(transform, "add_noise", transform)._drawn)
+            drawn.append(getattr(transform, "drawn", transform)._drawn)
         for n, (low, high) in enumerate([(0.02, 0.2), (0.0, 0.1)]):
             values = np.array([one[n] for one in drawn])
             assert low <= values.min() < low + 0.02 * (high - low) and high - 0.02 * (high - low) < values.max() <= high

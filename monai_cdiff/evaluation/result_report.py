@@ -97,7 +97,7 @@ def report_html(results: dict[str, Any], figures: Sequence[ResultFigure] = ()) -
 
 
 def _text(value: Any) -> str:
-    return html.escape(one_line(value))
+    return "–" if value is None else html.escape(one_line(value))
 
 
 def _warnings(warnings: Iterable[Any]) -> str:
@@ -142,8 +142,7 @@ def _methods(results: dict[str, Any]) -> str:
     lines = []
     for method in results["methods"]:
         settings = "<br>".join(f"{_text(name)} = {_text(value)}" for name, value in _flat(method["settings"]).items())
-        cells = [method["kind"], "–" if method["iterations"] is None else method["iterations"]]
-        shown = "".join(f"<td>{_text(cell)}</td>" for cell in cells)
+        shown = "".join(f"<td>{_text(method[key])}</td>" for key in ("kind", "iterations"))
         sha256 = method["checkpoint_sha256"]
         weights = "–" if sha256 is None else f"<code>{_text(sha256)}</code>"
         reference = " (reference)" if method["name"] == results["reference"] else ""

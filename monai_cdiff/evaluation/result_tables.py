@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -31,6 +30,8 @@ _DISTANCE: dict[str, Callable[[float], float]] = {
     "one": lambda value: abs(value - 1),
     "zero": abs,
 }
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_P_REMARK = "p: two-sided, of a paired test over subjects; not corrected for the number of comparisons."
 _PARTS = ("interval_low", "interval_high", "n", "difference", "p", "reason")
 
 
@@ -130,7 +131,7 @@ def difference_table(results: dict[str, Any], task: str) -> Table | None:
         ["method", *(f"Δ {metric_title(metric)}" for metric in metrics)],
         shown,
         head="setting" if any(blocks) else "",
-        remarks=["p: two-sided, of a paired test over subjects; not corrected for the number of comparisons."],
+        remarks=[_P_REMARK] if any(cell.detail for block in shown for line in block.rows for cell in line) else [],
     )
 
 
@@ -229,7 +230,7 @@ def _digits(values: Iterable[float | None]) -> int | None:
     if not sizes:
         return 2
     top, low = (math.floor(math.log10(size)) for size in (max(sizes), min(sizes)))
-    if top >= 6 or statistics.median(sizes) < 1e-5:
+    if top >= 6 or top < -4:
         return None
     usual = max(0, (3 if top >= 0 else 2) - top)
     return min(max(usual, 1 - low), usual + 2)
@@ -238,12 +239,13 @@ def _digits(values: Iterable[float | None]) -> int | None:
 def _number(value: float, digits: int | None, sign: str = "") -> str:
     if not math.isfinite(value):
         return "∞" if value > 0 else "−∞"
-    text = f"{value:{sign}.3g}" if digits is None else f"{value:{sign}z.{digits}f}"
-    return text.replace("-", "−")
+    text = f"{value:{sign}z.3g}" if digits is None else f"{value:{sign}z.{digits}f}"
+    factor, _, power = text.replace("-", "−").partition("e")
+    return f"{factor}·10{str(int(power.replace('−', '-'))).translate(_RAISED)}" if power else factor
 
 
 def _rounded(value: float, digits: int | None) -> float:
-    return float(_number(value, digits).replace("−", "-").replace("∞", "inf"))
+    return float(f"{value:.3g}") if digits is None else round(value, digits)
 
 
 def _has(row: dict[str, Any], name: str) -> bool:

@@ -141,7 +141,9 @@ def test_header_and_caption() -> None:
         ([1.19, 1.304], ["1.190", "1.304"]),
         ([0.00041, -0.0013], ["0.00041", "−0.00130"]),
         ([2787.847, 1.53], ["2787.8", "1.5"]),
-        ([1.5e12, -3.0], ["1.5e+12", "−3"]),
+        ([1.5e12, -3.0], ["1.5·10¹²", "−3"]),
+        ([6.2e-5, -1.23456e-6], ["6.2·10⁻⁵", "−1.23·10⁻⁶"]),
+        ([-0.0, 6.2e-5], ["0", "6.2·10⁻⁵"]),
         ([-0.00001, 12.0], ["0.0000", "12.0000"]),
         ([math.inf, 31.5], ["∞", "31.50"]),
         ([0.0, 0.0], ["0.00", "0.00"]),
@@ -165,6 +167,10 @@ def test_differences_to_the_reference() -> None:
         ("+1.500", ""),
         ("+0.432", "(p = 0.031)"),
     ]
+    assert "paired test" in table.remarks[0]
+    rows = [row("filter", m=1.0, m_difference=0.4321, m_p=None)]
+    table = difference_table(results(rows, metrics=[metric("higher")]), "denoise")
+    assert table and not table.remarks, "there is no p to explain"
     assert difference_table(results([row("noisy", m=1.0)], metrics=[metric("higher")]), "denoise") is None
     assert difference_table(results(reference=None), "denoise") is None
 

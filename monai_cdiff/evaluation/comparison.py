@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import platform
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -13,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from monai.data import MetaTensor
 
 from .. import __version__
+from ..handlers import upright
 from ..utils import bundle_version, check_integer, replacing, write_json
 from .bundle_evaluation import BundleEvaluation
 from .feature_scores import feature_columns
@@ -212,14 +216,15 @@ class Comparison:
         found = {name: store.load(case) for name, store in stores.items() if store and store.path(case).is_file()}
         images = {ORIGINAL: case.original, "condition": case.condition}
         images |= {} if case.mask is None else {"mask": case.mask}
-        files = {name: self._picture(title, case.digest, name, image) for name, image in images.items()}
-        restored = {name: self._picture(title, case.digest, f"by_{name}", image) for name, image in found.items()}
-        return {"setting": title, "name": case.name, **files, "restored": restored}
+        folder = Path("images") / "-".join(filter(None, [re.sub(r"[^\w.]+", "_", title), case.digest]))
+        affine = evaluation.dataset[position]["image"].affine
+        files = {name: self._picture(folder / f"{name}.npy", image, affine) for name, image in images.items()}
+        shown = {name: self._picture(folder / f"by_{name}.npy", image, affine) for name, image in found.items()}
+        return {"setting": title, "name": case.name, **files, "restored": shown}
 
-    def _picture(self, title: str, digest: str, name: str, image: np.ndarray) -> str:
-        plane = image if image.ndim == 2 else image[..., image.shape[-1] // 2]
-        folder = "-".join(filter(None, [title.replace(" ", "_").replace("/", "_"), digest]))
-        file = Path("images") / folder / f"{name}.npy"
+    def _picture(self, file: Path, image: np.ndarray, affine: torch.Tensor) -> str:
+        """Of a volume the middle slice, as radiologists look at it; the first axis goes to the right."""
+        plane = upright(MetaTensor(torch.from_numpy(image)[None], affine=affine)).T
         with replacing(self.output_dir / file) as temporary, open(temporary, "wb") as stream:
             np.save(stream, np.ascontiguousarray(plane, dtype=np.float32))
         return file.as_posix()

@@ -16,7 +16,7 @@ from .checkpoint import (
 from .classification_report import ClassificationReportHandler
 from .dice import dice_metrics
 from .ema import EMAHandler, ExponentialMovingAverage
-from .preview import PreviewHandler, save_comparison
+from .preview import PreviewHandler, save_comparison, upright
 from .progress import ProgressHandler
 from .report import ReportHandler
 from .trained_range import TrainedRangeHandler, log_trained
@@ -40,5 +40,6 @@ __all__ = [
     "read_checkpoint",
     "save_comparison",
     "trained_settings",
+    "upright",
     "write_checkpoint",
 ]

@@ -13,7 +13,7 @@ from monai.utils.enums import CommonKeys
 
 from ..utils import check_integer
 
-__all__ = ["PreviewHandler", "save_comparison"]
+__all__ = ["PreviewHandler", "save_comparison", "upright"]
 
 COLUMNS = ("low-res", "restored", "original", "error x 4")
 MARGIN = 4
@@ -68,7 +68,7 @@ class PreviewHandler:
         first = (self.stride // 2 - self.seen) % self.stride
         self.seen += len(output)
         for item in output[first :: self.stride][: self.max_rows - len(self.rows)]:
-            shown = [_upright(item[key]) for key in (CommonKeys.IMAGE, CommonKeys.PRED, CommonKeys.LABEL)]
+            shown = [upright(item[key]) for key in (CommonKeys.IMAGE, CommonKeys.PRED, CommonKeys.LABEL)]
             self.rows.append([*shown, 4 * np.abs(shown[1] - shown[2])])
 
     def save(self, engine: Engine) -> None:
@@ -103,8 +103,20 @@ def save_comparison(rows: Sequence[Sequence[np.ndarray]], path: str | Path, titl
     canvas.save(path)
 
 
-def _upright(image: torch.Tensor) -> np.ndarray:
-    """First channel (of the middle slice) with rows downwards: front of the patient on top, right side on the left."""
+def upright(image: torch.Tensor) -> np.ndarray:
+    """First channel (of the middle slice) with rows downwards: front of the patient on top, right side on the left.
+
+    Args:
+        image: (C, H, W) or (C, H, W, D), first axis to the side, second to the front or back; a ``MetaTensor`` knows
+            which way they go, another tensor is only transposed.
+
+    Returns:
+        Rows and columns, (W, H), float32.
+
+    Example:
+        >>> upright(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])).tolist()
+        [[1.0, 3.0], [2.0, 4.0]]
+    """
     affine: Any = getattr(image, "affine", None)
     array = torch.as_tensor(image).detach().float().cpu().numpy()[0]
     array = array[..., array.shape[-1] // 2] if array.ndim == 3 else array

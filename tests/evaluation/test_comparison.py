@@ -128,6 +128,14 @@ def test_examples_are_what_was_scored(untrained: Made, tmp_path: Path) -> None:
         assert np.array_equal(restored[mask == 0], original[mask == 0]) and mask.any()
 
 
+def test_examples_are_shown_as_radiologists_look_at_them(untrained: Made, tmp_path: Path) -> None:
+    results = compare("sr", untrained, tmp_path, ["bilinear"], num_examples=1)
+    shown = np.load(tmp_path / results["examples"][0]["original"])
+    case = BundleEvaluation(bundle("sr"), _overrides(untrained)).case(2)
+    # the affine of the images goes to the left and the front: x is turned, y is not
+    assert results["examples"][0]["name"] == case.name and np.allclose(shown, case.original[::-1], atol=1e-6)
+
+
 def test_missing_weights_are_said_in_the_table(untrained: Made, tmp_path: Path) -> None:
     results = compare("denoise", untrained, tmp_path, ["gone=/nowhere/model.pt", "mean"])
     found = row(results, "gone")

@@ -66,10 +66,10 @@ def make_datalist(
         same, of the paths within the folder that holds them.
 
     Raises:
-        FileNotFoundError: if a folder, or a file that the JSON names, does not exist.
-        FileNotFoundError: if a file of ``required`` entries does not exist.
-        ValueError: if an item lacks a required entry, there are no images or fewer than three subjects, a patient folder is ambiguous, the JSON is
-            malformed, a subject is in two splits, or images of two and three dimensions are mixed.
+        FileNotFoundError: if a folder, an image that the JSON names, or a file of a required entry does not exist.
+        ValueError: if there are no images or fewer than three subjects, a patient folder is ambiguous, the JSON is
+            malformed, a subject is in two splits, images of two and three dimensions are mixed, or an item lacks a
+            required entry.
 
     Example:
         >>> make_datalist("/data/prostate", series="t2*", plane="axial")  # doctest: +SKIP

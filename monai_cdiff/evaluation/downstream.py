@@ -199,8 +199,8 @@ def dice_per_structure(prediction: torch.Tensor, label: torch.Tensor, num_struct
     check_integer("num_structures", num_structures, 1)
     if prediction.shape != label.shape or not _same_place(prediction, label):
         raise ValueError(
-            f"prediction {tuple(prediction.shape)} and label {tuple(label.shape)} lie on different grids; bring one onto "
-            "the grid of the other first."
+            f"prediction {tuple(prediction.shape)} and label {tuple(label.shape)} lie on different grids; bring one "
+            "onto the grid of the other first."
         )
     maps = []
     for name, labels in (("prediction", prediction), ("label", label)):
@@ -209,8 +209,8 @@ def dice_per_structure(prediction: torch.Tensor, label: torch.Tensor, num_struct
         if unknown:
             raise ValueError(f"{name} holds {unknown[:5]}; allowed are the whole numbers 0 to {num_structures}.")
         maps.append(one_hot(values.reshape(1, 1, -1).cpu(), num_structures + 1)[:, 1:])
-    dice = compute_dice(*maps, ignore_empty=False)[0]
-    absent = sum(one.sum(dim=-1)[0] for one in maps) == 0
+    dice = compute_dice(maps[0], maps[1], ignore_empty=False)[0]
+    absent = ~(maps[0] + maps[1]).bool().any(dim=-1)[0]
     return torch.where(absent, torch.nan, dice).float()
 
 

@@ -168,7 +168,8 @@ class CheckpointHandler:
     Args:
         output_dir: the training's folder.
         objects: what to save, by name: ``network`` and ``ema`` (needed), of a diffusion ``scheduler`` and
-            ``parameterization`` (checked when loading), optimiser, learning rate scheduler. The trainer's loss scaler is added.
+            ``parameterization`` (checked when loading), optimiser, learning rate scheduler. The trainer's loss
+            scaler is added.
         settings: plain values that say what was trained, for ``trained_settings``.
         interval: iterations between two checkpoints.
         resume: False, True for the checkpoint in ``output_dir``, or the path of one; the string "false" is False.

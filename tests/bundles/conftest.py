@@ -39,7 +39,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path]]:
-    """By task: a folder of images, or the datalist of a judge, and the output folder of a training on them by the literal command."""
+    """By task: images, or the datalist of a judge, and the output folder of a training on them by the command."""
 
     @cache
     def train(task: str) -> tuple[Path, Path]:

@@ -89,7 +89,8 @@ def write_judged(task: str, folder: Path) -> Path:
     items: list[dict[str, str]] = []
     if task == "classify":
         for n, image in enumerate(sorted(write_xrays(folder / "images", size=(40, 36)).rglob("*.png"))):
-            items.append({"image": str(image.relative_to(folder)), "subject": image.parent.name, "class": CLASSES[n % 3]})
+            item = {"image": str(image.relative_to(folder)), "class": CLASSES[n % 3]}
+            items.append({**item, "subject": image.parent.name})
     else:
         for image in sorted(write_patients(folder / "images", shape=(18, 14, 12)).rglob("*.nii.gz")):
             values = nibabel.load(image).get_fdata()

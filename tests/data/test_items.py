@@ -149,7 +149,8 @@ def test_neighbours_are_further_channels_of_the_condition_alone() -> None:
 def test_labels_are_the_numbers_of_the_classes() -> None:
     items = [{"image": f"{name}.png", "class": name, "subject": name} for name in ("b", "a", "b")]
     assert [item["label"] for item in with_labels(items, ["a", "b"])] == [1, 0, 1] and "label" not in items[0]
-    flat = ItemDataset([{**item, "image": torch.zeros(1, 4, 4)} for item in with_labels(items, "ab")], ["image", "label"])
+    volumes = [{**item, "image": torch.zeros(1, 4, 4)} for item in with_labels(items, ["a", "b"])]
+    flat = ItemDataset(volumes, keys=["image", "label"])
     assert flat[0]["label"].item() == 1 and flat[0]["label"].meta["subject"] == "b"
     for wrong in ({"class": "c"}, {}):
         with pytest.raises(ValueError, match="x.png: class=.*; allowed: 'a', 'b'"):

@@ -80,8 +80,9 @@ def test_the_scale_of_a_feature_does_not_matter() -> None:
     real, generated = normal(2, 60, 3, seed=2)
     generated += 0.5
     scale, shift = torch.tensor([1.0, 1e4, 1e-4]), torch.tensor([0.0, 1e3, -7.0])
-    one = two_sample_test(real.double(), generated.double(), range(60), permutations=9)
-    other = two_sample_test(real.double() * scale + shift, generated.double() * scale + shift, range(60), permutations=9)
+    pair = (real.double(), generated.double())
+    one = two_sample_test(*pair, range(60), permutations=9)
+    other = two_sample_test(*(x * scale + shift for x in pair), range(60), permutations=9)
     assert one == other
 
 

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from monai.transforms import LoadImage
 
-from contracts.bundle_commands import SMALL, command, write_inputs
+from contracts.bundle_commands import JUDGES, SMALL, command, small, write_inputs, write_judged
 
 ROOT = Path(__file__).resolve().parent.parent
 TASKS = sorted(path.name for path in (ROOT / "bundles").iterdir() if (path / "configs").is_dir())
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
+OURS = (sys.executable, "-m", "monai_cdiff")
 BUILD = ("--no-deps", "--no-build-isolation")
 
 
@@ -71,21 +72,41 @@ def test_the_wheel_holds_each_bundle_once(wheel: Path, capsys: pytest.CaptureFix
     assert weights and max(weights.values()) == 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("task", TASKS)
-def test_the_wheel_alone_gives_a_bundle_that_runs_anywhere(task: str, wheel: Path, tmp_path: Path) -> None:
+def alone_and_exported(task: str, wheel: Path, tmp_path: Path) -> tuple[Path, Path, dict[str, str]]:
+    """The folder that the wheel is installed into, a bundle that was exported and moved, and how to run it alone."""
     target, moved = tmp_path / "packages", tmp_path / "far" / "renamed"
     run(*PIP, "install", "--no-deps", "--target", target, wheel, cwd=tmp_path)
     alone = {"PYTHONPATH": str(target), "PYTHONDONTWRITEBYTECODE": "1"}
     place = run(sys.executable, "-c", "import monai_cdiff; print(monai_cdiff.__file__)", cwd=tmp_path, **alone)
     assert Path(place.strip()).is_relative_to(target)
-    ours = (sys.executable, "-m", "monai_cdiff")
-    listed = run(*ours, "bundle", "list", cwd=tmp_path, **alone)
+    listed = run(*OURS, "bundle", "list", cwd=tmp_path, **alone)
     assert [line.split()[0] for line in listed.splitlines()] == TASKS
-    before = sorted(target.rglob("*"))
-    run(*ours, "bundle", "export", task, "exported", cwd=tmp_path, **alone)
+    run(*OURS, "bundle", "export", task, "exported", cwd=tmp_path, **alone)
     shutil.unpack_archive(shutil.make_archive(str(tmp_path / "b"), "zip", tmp_path / "exported"), moved)
     shutil.rmtree(tmp_path / "exported")
+    return target, moved, alone
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", JUDGES)
+def test_the_wheel_alone_gives_a_judge_that_runs_anywhere(task: str, wheel: Path, tmp_path: Path) -> None:
+    target, moved, alone = alone_and_exported(task, wheel, tmp_path)
+    before = sorted(target.rglob("*"))
+    data = write_judged(task, tmp_path / "data")
+    words = {"input_dir": tmp_path / "data" / "images", "output_dir": tmp_path / "out", "device": "cpu"}
+    run(*command("--config_file", "inference.json", **words), cwd=moved, **alone)
+    assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) == {"classify": 1, "segment": 3}[task]
+    assert not (moved / "output").exists()
+    run(*command("training", "--config_file", "train.json", dataset_dir=data, **small(task)), cwd=moved, **alone)
+    assert (moved / "output" / "metrics.json").is_file() and (moved / "output" / "checkpoints" / "best.pt").is_file()
+    assert sorted(target.rglob("*")) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", [task for task in TASKS if task not in JUDGES])
+def test_the_wheel_alone_gives_a_bundle_that_runs_anywhere(task: str, wheel: Path, tmp_path: Path) -> None:
+    target, moved, alone = alone_and_exported(task, wheel, tmp_path)
+    before = sorted(target.rglob("*"))
     patients = write_inputs(task, tmp_path / "patients")
     image = min(path for path in patients.rglob("*") if path.is_file())
     mask = tmp_path / "patients-masks" / image.relative_to(patients)
@@ -94,7 +115,7 @@ def test_the_wheel_alone_gives_a_bundle_that_runs_anywhere(task: str, wheel: Pat
     masked = {"mask": mask} if "mask" in json.loads((moved / "inference.json").read_text()) else {}
     run(*command("--config_file", "inference.json", **words, **masked), cwd=moved, **alone)
     by_name = ["restore", image, "named", "--bundle", task, "--device", "cpu"]
-    run(*ours, *by_name, *(["--mask", mask] if masked else []), cwd=tmp_path, **alone)
+    run(*OURS, *by_name, *(["--mask", mask] if masked else []), cwd=tmp_path, **alone)
     for folder in ("out", "named"):
         [restored] = (tmp_path / folder).glob(f"{image.name.split('.')[0]}_{task}.*")
         assert np.isfinite(LoadImage(image_only=True)(restored)).all()

@@ -170,8 +170,9 @@ class JudgeBundle:
         if not path.is_file() and checkpoint is not None:
             raise FileNotFoundError(f"checkpoint={str(checkpoint)!r} does not exist.")
         if not path.is_file():
+            places = " nor ".join(dict.fromkeys(map(str, (path, self.root / _WEIGHTS))))
             raise FileNotFoundError(
-                f"bundle={str(self.root)!r} has no weights: neither {path} nor {self.root / _WEIGHTS}. Train them: "
+                f"bundle={str(self.root)!r} has no weights: there is no {places}. Train them: "
                 f"python -m monai.bundle run training --config_file {self.root}/configs/train.json --bundle_root "
                 f"{self.root} --dataset_dir LIST.json"
             )

@@ -22,7 +22,7 @@ from .dicom_writer import DicomSeriesWriter
 from .inputs import list_inputs, output_name, output_stem
 from .items import ItemDataset, spacing_range, with_factors
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
-from .mapped_dataset import MappedCacheDataset
+from .mapped_dataset import MappedCacheDataset, find_cache_dir
 from .mask_inputs import with_masks
 from .nifti_reader import NiftiReader, check_nifti
 from .nifti_writer import NiftiWriter
@@ -53,6 +53,7 @@ __all__ = [
     "check_nifti",
     "check_unseen",
     "check_writable",
+    "find_cache_dir",
     "ignore_interrupt",
     "image_dimensions",
     "is_jpeg",

@@ -32,13 +32,13 @@ OWN = {
     },
     "evaluate": {
         "baseline", "checked", "consistent", "datalist#dimensions", "dataset#neighbours", "domain", "factor",
-        "factor_input", "facts", "handlers", "inferer", "loading", "mask", "mask_seed", "neighbours",
+        "factor_input", "facts", "handlers", "inferer", "is_consistent", "loading", "mask", "mask_seed", "neighbours",
         "network_def#in_channels", "noise", "noise_seed", "preprocessing", "source", "task", "titles", "volumes#data",
     },
     "inference": {
         "checked", "consistent", "derivation", "factor", "factor_input", "handlers", "images", "initialize", "inputs",
-        "mask", "neighbours", "network_def#in_channels", "noise_correlation", "postprocessing", "preprocessing",
-        "restorer", "task",
+        "is_consistent", "mask", "neighbours", "network_def#in_channels", "noise_correlation", "postprocessing",
+        "preprocessing", "restorer", "task",
     },
 }  # fmt: skip
 

@@ -95,7 +95,8 @@ def test_the_wheel_alone_gives_a_judge_that_runs_anywhere(task: str, wheel: Path
     data = write_judged(task, tmp_path / "data")
     words = {"input_dir": tmp_path / "data" / "images", "output_dir": tmp_path / "out", "device": "cpu"}
     run(*command("--config_file", "inference.json", **words), cwd=moved, **alone)
-    assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) == {"classify": 1, "segment": 3}[task]
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(written) == {"classify": 1, "segment": 3}[task]
     assert not (moved / "output").exists()
     run(*command("training", "--config_file", "train.json", dataset_dir=data, **small(task)), cwd=moved, **alone)
     assert (moved / "output" / "metrics.json").is_file() and (moved / "output" / "checkpoints" / "best.pt").is_file()

@@ -23,7 +23,7 @@ from .inputs import list_inputs, output_name, output_stem
 from .items import ItemDataset, spacing_range, with_factors, with_labels
 from .keyed import IterationSampler, KeyedDataset, ignore_interrupt
 from .label_reader import read_label
-from .mapped_dataset import MappedCacheDataset
+from .mapped_dataset import MappedCacheDataset, find_cache_dir
 from .mask_inputs import with_masks
 from .nifti_reader import NiftiReader, check_nifti
 from .nifti_writer import NiftiWriter
@@ -54,6 +54,7 @@ __all__ = [
     "check_nifti",
     "check_unseen",
     "check_writable",
+    "find_cache_dir",
     "ignore_interrupt",
     "image_dimensions",
     "is_jpeg",

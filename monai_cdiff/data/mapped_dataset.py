@@ -19,7 +19,7 @@ from ..utils import check_flag, check_integer
 from .cache_key import ContentMemo, describe, describe_software, digest, item_key, item_paths
 from .mapped_file import MIB, DamagedFileError, item_bytes, open_item, slices_in_a_row, write_item
 
-__all__ = ["MappedCacheDataset"]
+__all__ = ["MappedCacheDataset", "find_cache_dir"]
 
 _T = TypeVar("_T")
 # Counts in the keys: raise it when the files change.
@@ -29,6 +29,24 @@ _MOST_OPEN = 8192
 _STALE_SECONDS = 24 * 3600
 
 logger = logging.getLogger(__name__)
+
+
+def find_cache_dir(checkpoint: str | os.PathLike[str], output_dir: str | os.PathLike[str]) -> str:
+    """The folder for prepared images: that of the training a checkpoint lies in, else one in the output folder.
+
+    Args:
+        checkpoint: ``OUT/checkpoints/model.pt`` of a training; where ``OUT/cache`` is there and may be written to, its
+            images need not be prepared again.
+        output_dir: what is taken otherwise, with ``cache`` below it.
+
+    Example:
+        >>> find_cache_dir("/nowhere/checkpoints/model.pt", "/out")
+        '/out/cache'
+    """
+    folder = Path(checkpoint).expanduser().absolute().parent
+    trained = folder.parent / "cache"
+    usable = folder.name == "checkpoints" and trained.is_dir() and os.access(trained, os.R_OK | os.W_OK | os.X_OK)
+    return str(trained) if usable else str(Path(output_dir) / "cache")
 
 
 class MappedCacheDataset(PersistentDataset):

@@ -141,6 +141,9 @@ def test_what_inference_can_do_is_scored(trained: Path, patients: Path, tmp_path
     metrics = read_metrics(tmp_path)
     assert metrics["psnr"] != read_metrics(trained)["psnr"]
     assert metrics["output"] == "antithetic" and metrics["num_samples"] == 2 and metrics["consistent"] is True
+    run("run", "evaluate", output_dir=str(tmp_path), **overrides, consistent="false")  # as a command line gives it
+    metrics = read_metrics(tmp_path)
+    assert metrics["consistent"] is False and metrics["psnr"] == pytest.approx(read_metrics(trained)["psnr"], abs=2e-5)
 
 
 def test_intervals_are_fitted_saved_and_checked(

@@ -32,13 +32,13 @@ OWN = {
     },
     "evaluate": {
         "baseline", "checked", "consistent", "datalist#dimensions", "dataset#neighbours", "domain", "factor",
-        "factor_input", "facts", "handlers", "inferer", "loading", "mask", "mask_seed", "neighbours",
+        "factor_input", "facts", "handlers", "inferer", "is_consistent", "loading", "mask", "mask_seed", "neighbours",
         "network_def#in_channels", "noise", "noise_seed", "preprocessing", "source", "task", "titles", "volumes#data",
     },
     "inference": {
         "checked", "consistent", "derivation", "factor", "factor_input", "handlers", "images", "initialize", "inputs",
-        "mask", "neighbours", "network_def#in_channels", "noise_correlation", "postprocessing", "preprocessing",
-        "restorer", "task",
+        "is_consistent", "mask", "neighbours", "network_def#in_channels", "noise_correlation", "postprocessing",
+        "preprocessing", "restorer", "task",
     },
 }  # fmt: skip
 
@@ -92,7 +92,10 @@ def test_training_goes_on_where_it_stood(
 def test_evaluation_repeats_the_numbers_of_the_training(
     task: str, data: Path, output: Path, tmp_path: Path, run: Callable[..., Any]
 ) -> None:
+    prepared = {path: path.stat().st_mtime_ns for path in (output / "cache").iterdir()}
     run("run", f"{task}/evaluate", checkpoint=model(output), dataset_dir=str(data), output_dir=str(tmp_path))
+    assert {path: path.stat().st_mtime_ns for path in (output / "cache").iterdir()} == prepared and prepared
+    assert not (tmp_path / "cache").exists()  # what the training had prepared is found
     first, again = read_metrics(output), read_metrics(tmp_path)
     for name in ("psnr", "ssim", "n_images"):
         assert again[name] == pytest.approx(first[name], abs=2e-5)

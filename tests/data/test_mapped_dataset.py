@@ -25,7 +25,14 @@ from monai.transforms import Compose, EnsureTyped, RandSpatialCropd, reset_ops_i
 from monai.utils import SpaceKeys
 from prepared_items import Counted, Items, Returns, entries, mapped, preparation, same, write_items
 
-from monai_cdiff.data import ItemDataset, IterationSampler, KeyedDataset, MappedCacheDataset, spacing_range
+from monai_cdiff.data import (
+    ItemDataset,
+    IterationSampler,
+    KeyedDataset,
+    MappedCacheDataset,
+    find_cache_dir,
+    spacing_range,
+)
 
 
 @pytest.fixture
@@ -309,3 +316,12 @@ def test_the_log_counts_and_the_bar_shows(
     assert "3 images prepared, 3.0 MiB, in memory" in caplog.text
     MappedCacheDataset(data, [], tmp_path)
     assert "Preparing" not in capsys.readouterr().err
+
+
+def test_the_cache_of_the_training_that_a_checkpoint_lies_in(tmp_path: Path) -> None:
+    own = str(tmp_path / "scores" / "cache")
+    checkpoint = tmp_path / "run" / "checkpoints" / "model.pt"
+    assert find_cache_dir(checkpoint, tmp_path / "scores") == own
+    (tmp_path / "run" / "cache").mkdir(parents=True)
+    assert find_cache_dir(checkpoint, tmp_path / "scores") == str(tmp_path / "run" / "cache")
+    assert find_cache_dir(tmp_path / "run" / "models" / "model.pt", tmp_path / "scores") == own

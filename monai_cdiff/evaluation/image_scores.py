@@ -47,12 +47,14 @@ class ImageMetric(NamedTuple):
         column: of the table.
         function: restored and original images (B, 1, H, W[, D]) on 0 to 1 -> B values; NaN where there is none.
         reason: why there is no value at all, "" if there is.
+        otherwise: why an image has none.
         of_originals: whether the original has a value of its own.
     """
 
     column: Column
     function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     reason: str = ""
+    otherwise: str = ""
     of_originals: bool = False
 
 
@@ -76,9 +78,17 @@ def image_metrics(
     on_unit = "on the normalised scale, where the two percentiles lie 1 apart"
     ssim = SSIMMetric(spatial_dims, data_range=1.0, win_size=_WINDOW if spatial_dims == 2 else (_WINDOW, _WINDOW, 1))
     metrics = [
-        ImageMetric(Column("psnr", "PSNR", "dB", "higher", f"peak 1, {on_unit}"), _values(PSNRMetric(max_val=1.0))),
+        ImageMetric(
+            Column("psnr", "PSNR", "dB", "higher", f"peak 1, {on_unit}"),
+            _values(PSNRMetric(max_val=1.0)),
+            otherwise="the restorations equal their originals",
+        ),
         ImageMetric(Column("ssim", "SSIM", note=f"range 1, Gaussian window of {_WINDOW} pixels"), _values(ssim)),
-        ImageMetric(Column("ms_ssim", "MS-SSIM", note=f"five scales, from {_MS_SSIM_LEAST} pixels"), _ms_ssim),
+        ImageMetric(
+            Column("ms_ssim", "MS-SSIM", note=f"five scales, from {_MS_SSIM_LEAST} pixels"),
+            _ms_ssim,
+            otherwise=f"five scales need images of at least {_MS_SSIM_LEAST} pixels",
+        ),
         ImageMetric(Column("nrmse", "NRMSE", "", "lower", "root mean square error over that of zeros"), _nrmse),
         ImageMetric(
             Column("brightness_shift", "brightness shift", "", "zero", f"mean error, {on_unit}"),
@@ -92,6 +102,7 @@ def image_metrics(
         ImageMetric(
             Column("acutance_ratio", "acutance ratio", "", "one", "acutance over that of the original"),
             _values(AcutanceMetric()),
+            otherwise="the originals are flat",
         ),
     ]
     return [*metrics, _lpips(spatial_dims, lpips_weights, lpips_net)]

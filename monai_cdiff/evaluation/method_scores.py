@@ -109,7 +109,9 @@ def score_method(
         _add_features(features, judges.features, restored)
     subjects = originals.subjects
     measured = {metric.column.name: Measured([], subjects, metric.reason) for metric in judges.images if metric.reason}
-    measured |= {name: Measured(values, subjects) for name, values in scores.items()}
+    measured |= {
+        metric.column.name: Measured(scores[metric.column.name], subjects, metric.otherwise) for metric in images
+    }
     said: list[str] = []
     for network in judges.features:
         rows = _joined(features[network.key])

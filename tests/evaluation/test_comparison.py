@@ -152,6 +152,11 @@ def test_an_output_of_another_size_is_said_in_the_table(
     assert any("mean failed" in warning for warning in results["warnings"])
 
 
+def test_images_without_a_value_are_explained(untrained: Made, tmp_path: Path) -> None:
+    results = compare("denoise", untrained, tmp_path, ["noisy"])
+    assert row(results, "noisy")["ms_ssim_reason"] == "five scales need images of at least 161 pixels"
+
+
 def test_one_subject_has_no_interval(untrained: Made, tmp_path: Path) -> None:
     results = compare("denoise", untrained, tmp_path, ["noisy", "mean"])
     assert row(results, "noisy")["psnr_interval"] is None and row(results, "noisy")["psnr_p"] is None

@@ -90,10 +90,8 @@ def _dictionary(**checks: Check) -> Check:
             check_option(f"key of {name}", key, checks)
         missing = [key for key in checks if key not in value]
         if missing:
-            raise ValueError(
-                f"{name}={dict(value)!r} lacks {', '.join(map(repr, missing))}; it must have the keys {keys}. "
-                f"--{name}#KEY VALUE changes one alone."
-            )
+            lacking = ", ".join(map(repr, missing))
+            raise ValueError(f"{name}={dict(value)!r} lacks {lacking}; it must have the keys {keys}.")
         for key, check in checks.items():
             check(f"{name}[{key!r}]", value[key])
 

@@ -72,8 +72,8 @@ def test_the_wheel_holds_each_bundle_once(wheel: Path, capsys: pytest.CaptureFix
     assert weights and max(weights.values()) == 1
 
 
-def alone_and_exported(task: str, wheel: Path, tmp_path: Path) -> tuple[Path, Path, dict[str, str]]:
-    """The folder that the wheel is installed into, a bundle that was exported and moved, and how to run it alone."""
+def alone_and_exported(task: str, wheel: Path, tmp_path: Path) -> tuple[Path, list[Path], Path, dict[str, str]]:
+    """Where the wheel is installed, what it wrote there, a bundle that was exported and moved, how to run it alone."""
     target, moved = tmp_path / "packages", tmp_path / "far" / "renamed"
     run(*PIP, "install", "--no-deps", "--target", target, wheel, cwd=tmp_path)
     alone = {"PYTHONPATH": str(target), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -81,17 +81,17 @@ def alone_and_exported(task: str, wheel: Path, tmp_path: Path) -> tuple[Path, Pa
     assert Path(place.strip()).is_relative_to(target)
     listed = run(*OURS, "bundle", "list", cwd=tmp_path, **alone)
     assert [line.split()[0] for line in listed.splitlines()] == TASKS
+    before = sorted(target.rglob("*"))
     run(*OURS, "bundle", "export", task, "exported", cwd=tmp_path, **alone)
     shutil.unpack_archive(shutil.make_archive(str(tmp_path / "b"), "zip", tmp_path / "exported"), moved)
     shutil.rmtree(tmp_path / "exported")
-    return target, moved, alone
+    return target, before, moved, alone
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", JUDGES)
 def test_the_wheel_alone_gives_a_judge_that_runs_anywhere(task: str, wheel: Path, tmp_path: Path) -> None:
-    target, moved, alone = alone_and_exported(task, wheel, tmp_path)
-    before = sorted(target.rglob("*"))
+    target, before, moved, alone = alone_and_exported(task, wheel, tmp_path)
     data = write_judged(task, tmp_path / "data")
     words = {"input_dir": tmp_path / "data" / "images", "output_dir": tmp_path / "out", "device": "cpu"}
     run(*command("--config_file", "inference.json", **words), cwd=moved, **alone)
@@ -106,8 +106,7 @@ def test_the_wheel_alone_gives_a_judge_that_runs_anywhere(task: str, wheel: Path
 @pytest.mark.slow
 @pytest.mark.parametrize("task", [task for task in TASKS if task not in JUDGES])
 def test_the_wheel_alone_gives_a_bundle_that_runs_anywhere(task: str, wheel: Path, tmp_path: Path) -> None:
-    target, moved, alone = alone_and_exported(task, wheel, tmp_path)
-    before = sorted(target.rglob("*"))
+    target, before, moved, alone = alone_and_exported(task, wheel, tmp_path)
     patients = write_inputs(task, tmp_path / "patients")
     image = min(path for path in patients.rglob("*") if path.is_file())
     mask = tmp_path / "patients-masks" / image.relative_to(patients)

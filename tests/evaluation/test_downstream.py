@@ -252,6 +252,15 @@ def test_bundles_that_are_none(break_it: Callable[[Path], None], said: str, segm
         Segmenter(segmenter)
 
 
+def test_a_bundle_in_yaml(segmenter: Path, volume: MetaTensor) -> None:
+    yaml = pytest.importorskip("yaml")
+    wanted = Segmenter(segmenter).segment(volume)
+    for file in (segmenter / "configs").glob("*.json"):
+        file.with_suffix(".yaml").write_text(yaml.safe_dump(json.loads(file.read_text())))
+        file.unlink()
+    assert torch.equal(Segmenter(segmenter).segment(volume), wanted)
+
+
 def test_a_checkpoint_that_is_not_there(segmenter: Path) -> None:
     with pytest.raises(FileNotFoundError, match="checkpoint='gone.pt' does not exist"):
         Segmenter(segmenter, checkpoint="gone.pt")

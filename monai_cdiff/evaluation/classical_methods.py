@@ -98,9 +98,7 @@ def _denoised(function: Callable[[np.ndarray, float], np.ndarray]) -> Callable[[
 
 
 def _median(image: np.ndarray, sigma: float) -> np.ndarray:
-    from scipy.ndimage import median_filter
-
-    return np.asarray(median_filter(image, size=3, mode="reflect"))
+    return np.asarray(_skimage("filters").median(image, footprint=np.ones((3, 3)), mode="reflect"))
 
 
 def _non_local_means(image: np.ndarray, sigma: float) -> np.ndarray:
@@ -132,6 +130,7 @@ def _biharmonic(case: Case) -> np.ndarray:
 
 def _skimage(room: str) -> Any:
     try:
+        import skimage.filters
         import skimage.restoration
     except ImportError as error:
         raise ImportError('needs the package scikit-image: pip install "monai_cdiff[evaluation]".') from error

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImage
 from PIL import Image
 
-from contracts.bundle_commands import ROOT, bundle
+from contracts.bundle_commands import bundle
 from monai_cdiff.data import DicomSeriesReader, RasterReader, list_files, read_label
 from monai_cdiff.evaluation import Classifier, Segmenter, dice_per_structure
 from monai_cdiff.handlers import checkpoint_sha256
@@ -275,23 +273,20 @@ def test_a_restoration_is_no_judge() -> None:
         Classifier(bundle("classify"), checkpoint=bundle("segment") / "models" / "model.pt")
 
 
-def test_the_shipped_judges(tmp_path: Path, volume: MetaTensor) -> None:
+def test_the_shipped_judges(tmp_path: Path, volume: MetaTensor, monkeypatch: pytest.MonkeyPatch) -> None:
     """From any folder, a picture as a file and as a tensor, in any unit."""
-    code = "import sys; from monai_cdiff.evaluation import Classifier; print(Classifier(sys.argv[1]).predict('x.png'))"
+    monkeypatch.chdir(tmp_path)
     grey = (np.random.default_rng(0).random((90, 70)).cumsum(0).cumsum(1) / 25).astype(np.uint8)
     Image.fromarray(grey).save(tmp_path / "x.png")
     classifier, segmenter = Classifier(bundle("classify")), Segmenter(bundle("segment"))
     assert classifier.classes == ["normal", "bacterial", "viral"] and segmenter.structures == ["anterior", "posterior"]
     image = LoadImage(reader=RasterReader(), ensure_channel_first=True)(tmp_path / "x.png")
-    found = classifier.predict(tmp_path / "x.png")
+    found = classifier.predict("x.png")
     assert found.shape == (3,) and torch.allclose(found, classifier.predict(image), atol=1e-4)
     assert torch.allclose(found, classifier.predict(image * 3 - 50), atol=1e-3)
     assert classifier.features(torch.stack([image, image.flip(1)])).shape == (2, 512)
     assert segmenter.segment(volume).shape == (7, 5, 6)
-    words = [sys.executable, "-c", code, str(bundle("classify"))]
-    result = subprocess.run(words, cwd=tmp_path, env=None, capture_output=True, text=True)
-    assert str(found) in result.stdout, result.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["x.png"] and ROOT.is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
 
 
 LABELS = torch.tensor([[[0, 1, 1], [2, 2, 0]]])

@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .bundle import bundle_folder, packaged_bundles
+from .bundle import bundle_folder
 from .errors import FAILURE
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
     folder = bundle_folder(args.bundle, "evaluate.json")
     task = json.loads((folder / "configs" / "evaluate.json").read_text(encoding="utf-8"))["task"]
+    if task not in _DEFAULTS:
+        raise ValueError(f"--bundle {folder}: task={task!r} restores nothing; allowed: {', '.join(_DEFAULTS)}.")
     words = args.methods or [_DEFAULTS[task], "mean", "sample"]
     comparison = Comparison(
         folder,
@@ -96,7 +98,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     files = write_report(output)
     print((output / "tables.md").read_text(encoding="utf-8"))
     print(*(str(path) for path in files), sep="\n")
-    failed = [row["method"] for row in results["rows"] if row["psnr"] is None and row["method"] != ORIGINAL]
+    names = [column["name"] for column in results["metrics"]]
+    failed = [row for row in results["rows"] if row["method"] != ORIGINAL and all(row[name] is None for name in names)]
     return FAILURE if failed else 0
 
 
@@ -133,38 +136,32 @@ def _judges(args: argparse.Namespace, evaluation: BundleEvaluation) -> Judges:
 def _output_dir(args: argparse.Namespace, folder: Path) -> Path:
     if args.output_dir is not None:
         return Path(args.output_dir).expanduser().absolute()
-    if args.bundle is None or not Path(args.bundle).is_dir():
-        if folder in packaged_bundles().values() and not Path("bundles").is_dir():
-            raise ValueError("--output_dir is needed, since a packaged bundle is never written to.")
+    if folder != Path(args.bundle or "bundles/sr").expanduser().absolute():
+        raise ValueError("--output_dir is needed, since a packaged bundle is never written to.")
     return folder / "output" / "comparison"
 
 
 def _pairs(words: list[str] | None) -> dict[str, Any]:
+    from ..evaluation import plain_value
+
     pairs = {}
     for word in words or []:
         name, equals, value = word.partition("=")
         if not equals or not name:
             raise ValueError(f"--set {word!r} is not ID=VALUE.")
-        pairs[name] = _value(value)
+        pairs[name] = plain_value(value)
     return pairs
 
 
 def _varied(word: str | None) -> tuple[str, list[Any]] | None:
+    from ..evaluation import plain_value
+
     if word is None:
         return None
     name, equals, text = word.partition("=")
     if not equals or not name or not text:
         raise ValueError(f"--vary {word!r} is not ID=VALUE,VALUE,...")
-    values = _value(text)
+    values = plain_value(text)
     if not isinstance(values, list):
-        values = [_value(part) for part in text.split(",")]
+        values = [plain_value(part) for part in text.split(",")]
     return name, values
-
-
-def _value(text: str) -> Any:
-    if text[:1] in ("$", "@", "%"):
-        raise ValueError(f"{text!r} begins with {text[0]!r}, which a configuration would evaluate.")
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text

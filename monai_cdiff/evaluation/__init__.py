@@ -14,7 +14,7 @@ from .image_pairs import ImagePair, list_pairs, read_pair
 from .image_scores import Column, image_metrics, score_images
 from .judges import accuracy_metric, classifier_features, dice_metric
 from .method_scores import Judges
-from .methods import MethodSpec, known_methods, make_method, parse_method
+from .methods import MethodSpec, known_methods, make_method, parse_method, plain_value
 from .published import published_table
 from .reader_study import key_path, make_study
 from .restored_images import RestoredImages
@@ -72,6 +72,7 @@ __all__ = [
     "make_row",
     "make_study",
     "parse_method",
+    "plain_value",
     "published_table",
     "read_pair",
     "read_results",

@@ -19,7 +19,7 @@ from ..data import ItemDataset, check_unseen, spacing_range
 from ..handlers import checkpoint_sha256, load_network, trained_settings
 from ..operators import downsample
 from ..transforms import UnscaleIntensityPatientwise
-from ..utils import as_plain, check_option, root_cause
+from ..utils import as_plain, check_option, check_settings, root_cause
 
 __all__ = ["BundleEvaluation", "Case", "TEST_SET_IDS"]
 
@@ -71,7 +71,7 @@ class BundleEvaluation:
 
     Raises:
         FileNotFoundError: if the bundle, the checkpoint or the data do not exist.
-        ValueError: if an override is no id of the configuration, or the checkpoint is of another task.
+        ValueError: if an override is no id of the configuration or out of range, or the checkpoint is of another task.
 
     Example:
         >>> evaluation = BundleEvaluation("bundles/denoise", {"dataset_dir": "/data/xrays"})  # doctest: +SKIP
@@ -81,6 +81,7 @@ class BundleEvaluation:
 
     def __init__(self, bundle: str | os.PathLike[str], overrides: Mapping[str, Any]) -> None:
         self.root = Path(bundle).expanduser().absolute()
+        self.overrides = dict(overrides)
         file = self.root / "configs" / "evaluate.json"
         if not file.is_file():
             raise FileNotFoundError(f"bundle={str(bundle)!r}: {file} does not exist; give the folder of a bundle.")
@@ -97,6 +98,7 @@ class BundleEvaluation:
             self._read_overlay("evaluate_regression.json", overrides)
         if "progress" in self.parser.get("inferer"):
             self.parser["inferer#progress"] = False
+        check_settings(self.get("checked") or {})
         self._network: torch.nn.Module | None = None
         self._digests: dict[int, str] = {}
 
@@ -266,3 +268,9 @@ def _check_ids(parser: ConfigParser, overrides: Mapping[str, Any], file: Path) -
         near = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise ValueError(f"{name}={overrides[name]!r}: {file} has no id {name!r}.{hint}")
+    for name, (root, *within) in ((name, name.split("#")) for name in overrides):
+        if within and not isinstance(parser.get(root), (dict, list)):
+            raise ValueError(
+                f"{name}={overrides[name]!r}: {root} is no dictionary in {file}, but comes from the checkpoint; give "
+                f"{root} whole."
+            )

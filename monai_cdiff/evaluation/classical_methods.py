@@ -91,7 +91,7 @@ def _denoised(function: Callable[[np.ndarray, float], np.ndarray]) -> Callable[[
     def restore(image: np.ndarray) -> np.ndarray:
         skimage = _skimage("restoration")
         cleaned = remove_impulses(image)
-        sigma = float(skimage.estimate_sigma(cleaned))
+        sigma = float(skimage.estimate_sigma(cleaned)) if np.ptp(cleaned) > 0 else 0.0
         return function(cleaned, sigma).astype(np.float32) if sigma > 0 else cleaned
 
     return lambda case: _slice_by_slice(restore, case.condition)

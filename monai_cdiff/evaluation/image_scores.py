@@ -89,7 +89,11 @@ def image_metrics(
             _ms_ssim,
             otherwise=f"five scales need images of at least {_MS_SSIM_LEAST} pixels",
         ),
-        ImageMetric(Column("nrmse", "NRMSE", "", "lower", "root mean square error over that of zeros"), _nrmse),
+        ImageMetric(
+            Column("nrmse", "NRMSE", "", "lower", "root mean square error over that of zeros"),
+            _nrmse,
+            otherwise="the originals are zero",
+        ),
         ImageMetric(
             Column("brightness_shift", "brightness shift", "", "zero", f"mean error, {on_unit}"),
             _values(BrightnessShiftMetric()),

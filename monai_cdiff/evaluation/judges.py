@@ -32,7 +32,8 @@ def accuracy_metric(classifier: Classifier) -> VolumeMetric:
         if truth is None:
             return {}
         if truth not in classifier.classes:
-            raise ValueError(f"class={truth!r} is none of the classifier's: {', '.join(classifier.classes)}.")
+            known = ", ".join(classifier.classes)
+            raise ValueError(f"{case.entry['image']}: class={truth!r} is none of the classifier's: {known}.")
         return {"accuracy": float(classifier.classes[int(classifier.predict(case.restored).argmax())] == truth)}
 
     return VolumeMetric([column], told_rightly, reason="the datalist names no class")
@@ -57,10 +58,14 @@ def dice_metric(segmenter: Segmenter, label_key: str = "label") -> VolumeMetric:
         if file is None:
             return {}
         truth = read_label(file, case.original)
+        if int(truth.max()) > len(columns):
+            known = f"0 to {len(columns)} ({', '.join(segmenter.structures)})"
+            raise ValueError(f"{label_key}={str(file)!r} holds {int(truth.max())}; the segmenter knows {known}.")
         values = dice_per_structure(segmenter.segment(case.restored), truth, len(columns)).tolist()
         return {column.name: value for column, value in zip(columns, values, strict=True) if not math.isnan(value)}
 
-    return VolumeMetric(columns, overlaps, reason=f"the datalist names no label image under {label_key!r}")
+    reason = f"no label image under {label_key!r} in the datalist, or no such structure"
+    return VolumeMetric(columns, overlaps, reason=reason)
 
 
 def classifier_features(classifier: Classifier) -> Features:

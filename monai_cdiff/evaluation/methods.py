@@ -13,7 +13,7 @@ from .. import __version__
 from .bundle_evaluation import TEST_SET_IDS, BundleEvaluation, Case
 from .classical_methods import CLASSICAL_METHODS
 
-__all__ = ["Method", "MethodSpec", "known_methods", "make_method", "parse_method"]
+__all__ = ["Method", "MethodSpec", "known_methods", "make_method", "parse_method", "plain_value"]
 
 # What one checkpoint of a diffusion gives: a point on the line between least error and most texture.
 _OUTPUTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -24,6 +24,8 @@ _OUTPUTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # Ids that say how a network restores, and so belong to its name in the cache.
 _SAMPLING = ("num_inference_steps", "output", "num_samples", "guidance_scale", "seed", "amp", "consistent")
+# Ids that the images, and so the files of the cache, or the description hold already, or that change no restoration.
+_APART = (*TEST_SET_IDS, "checkpoint", "output_dir", "cache_dir", "device")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -75,15 +77,16 @@ class _Learned:
         self.name = spec.name
         self.evaluation = evaluation
         self.kind = "regression" if evaluation.is_regression else "diffusion"
-        title = _OUTPUTS[spec.name][0] if spec.name in _OUTPUTS else spec.name.replace("_", " ")
-        self.title = f"ours, {title}" if spec.name in _OUTPUTS else title
+        self.title = _title(spec)
 
     def describe(self) -> dict[str, Any]:
         from ..handlers import read_checkpoint
 
-        settings = {} if self.evaluation.is_regression else self.evaluation.settings(_SAMPLING)
+        settings = self.evaluation.settings(("amp",) if self.evaluation.is_regression else _SAMPLING)
         if not self.evaluation.is_regression:
             settings["sampler"] = type(self.evaluation["sampler"]).__name__
+        others = self.evaluation.overrides.items()
+        settings |= {name: value for name, value in others if name.split("#")[0] not in _APART and name not in settings}
         return {
             "checkpoint_sha256": self.evaluation.sha256,
             "iterations": read_checkpoint(self.evaluation.checkpoint)["iteration"],
@@ -143,6 +146,24 @@ def parse_method(text: str, task: str) -> MethodSpec:
     return MethodSpec(name, checkpoint or None, pairs)
 
 
+def plain_value(text: str) -> Any:
+    """The value of an id as it is given on a command line: JSON, or else the text itself.
+
+    Raises:
+        ValueError: for an expression, which a configuration would evaluate.
+
+    Example:
+        >>> plain_value("[2, 4]"), plain_value("mean")
+        ([2, 4], 'mean')
+    """
+    if text[:1] in ("$", "@", "%"):
+        raise ValueError(f"{text!r} begins with {text[0]!r}, which a configuration would evaluate.")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
 def make_method(spec: MethodSpec, reference: BundleEvaluation, overrides: Mapping[str, Any]) -> Method:
     """Make a method for the test set of ``reference``.
 
@@ -176,14 +197,16 @@ def _pair(word: str, text: str) -> tuple[str, Any]:
         raise ValueError(f"methods: {text!r}: {word!r} is not ID=VALUE.")
     if name in TEST_SET_IDS:
         raise ValueError(f"methods: {text!r}: {name} is the same for all methods; give it by --set {name}=VALUE.")
-    return name, _value(value)
+    return name, plain_value(value)
 
 
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
+def _title(spec: MethodSpec) -> str:
+    if spec.name not in _OUTPUTS:
+        return spec.name.replace("_", " ")
+    title, usual = _OUTPUTS[spec.name]
+    own = {name: value for name, value in spec.overrides.items() if usual.get(name) != value}
+    said = spec.name if own.keys() & usual.keys() else title
+    return ", ".join(["ours", said, *(f"{name} {value}" for name, value in own.items())])
 
 
 def _listed(task: str) -> str:

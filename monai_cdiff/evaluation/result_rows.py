@@ -46,9 +46,10 @@ def make_row(
         seed: of the bootstrap and of the sign flips.
 
     Returns:
-        The row. A metric without any value is None, and ``NAME_reason`` says why. ``NAME_n`` is there where some of
-        the values are missing. Intervals are of 95 % over subjects, None for fewer than 2; the difference is the mean
-        of this method minus the reference over the images that both have a value of.
+        The row. A metric without any value is None, and ``NAME_reason`` says why. Where some of the values are missing,
+        ``NAME_n`` says how many are there, and ``NAME_reason`` why the others are not, if that is known. Intervals are
+        of 95 % over subjects, None for fewer than 2; the difference is the mean of this method minus the reference over
+        the images that both have a value of.
 
     Example:
         >>> row = make_row({"method": "a"}, {"psnr": Measured([30.0, 32.0], ["x", "y"])})
@@ -80,6 +81,7 @@ def _summary(name: str, found: Measured, seed: int) -> dict[str, Any]:
     summary: dict[str, Any] = {name: round(interval.mean, _DIGITS), f"{name}_interval": bounds}
     if interval.num_values < len(found.values):
         summary[f"{name}_n"] = interval.num_values
+        summary |= {f"{name}_reason": found.reason} if found.reason else {}
     return summary
 
 

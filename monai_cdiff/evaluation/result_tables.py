@@ -199,10 +199,15 @@ def _column(blocks: dict[str, list[dict[str, Any]]], metric: dict[str, Any], not
             pair = row.get(f"{name}_interval")
             detail = f"[{', '.join(_number(bound, digits) for bound in pair)}]" if pair else ""
             bold = row["method"] != ORIGINAL and _number(row[name], digits) in best
-            few = row.get(f"{name}_n")
-            note = None if few is None else _note(notes, f"mean of the {few} values that there are; others are missing")
+            note = _note(notes, _fewer(row, name)) if row.get(f"{name}_n") is not None else None
             cells.append(Cell(_number(row[name], digits), detail, bold, note))
     return cells
+
+
+def _fewer(row: dict[str, Any], name: str) -> str:
+    kept = f"mean of the values that there are ({row[f'{name}_n']}); others are missing"
+    reason = row.get(f"{name}_reason")
+    return f"{kept}: {reason}" if reason else kept
 
 
 def _note(notes: list[str], text: str) -> int:

@@ -37,7 +37,7 @@ class VolumeMetric(NamedTuple):
         columns: of the table.
         function: image -> a number for each column by its name; NaN, or no entry, where there is none.
         of_originals: whether the original has values of its own.
-        reason: what to say where no image has a value.
+        reason: what to say where an image has no value.
     """
 
     columns: Sequence[Column]
@@ -55,7 +55,7 @@ def flicker_metric() -> VolumeMetric:
         {'flicker': 9.0}
     """
     column = Column("flicker", "flicker", "", "one", "energy of the change from slice to slice over the original's")
-    return VolumeMetric([column], _flicker, of_originals=False, reason="of volumes of at least 2 slices")
+    return VolumeMetric([column], _flicker, of_originals=False, reason="of volumes whose slices differ")
 
 
 def score_volumes(metrics: Sequence[VolumeMetric], cases: Iterable[VolumeCase]) -> dict[str, list[float]]:

@@ -73,6 +73,7 @@ def test_volumes_go_slice_by_slice(name: str) -> None:
     assert np.array_equal(restored[..., 1], function(case(image.T.copy(), mask.T.copy())))
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", ["median", "nlm", "tv", "wavelet"])
 def test_a_constant_image_stays(name: str) -> None:
     image = np.full((16, 16), 0.5, dtype=np.float32)

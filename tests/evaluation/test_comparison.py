@@ -11,6 +11,7 @@ import monai.bundle
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from contracts.bundle_commands import ROOT, TASKS, bundle
 from contracts.untrained_bundles import write_untrained
@@ -119,6 +120,67 @@ def test_settings_are_varied(untrained: Made, tmp_path: Path) -> None:
     assert results["test_set"]["settings"]["factor"] == [2.0, 4.0]
 
 
+def test_a_setting_of_the_network_is_varied_too(untrained: Made, tmp_path: Path) -> None:
+    results = compare("denoise", untrained, tmp_path / "both", ["sample"], vary=("num_inference_steps", [1, 4]))
+    for steps, found in zip((1, 4), (row for row in results["rows"] if row["method"] == "sample"), strict=True):
+        alone = compare("denoise", untrained, tmp_path / str(steps), [f"sample,num_inference_steps={steps}"])
+        assert found["psnr"] == row(alone, "sample")["psnr"]
+    assert results["methods"][0]["settings"]["num_inference_steps"] == [1, 4]
+
+
+@pytest.mark.parametrize(
+    ("vary", "sentence"),
+    [
+        (("noise_seed", [2, 2.0]), "noise_seed 2 stands for several values"),
+        (("num_samples", [2, 4]), "'average' sets num_samples itself"),
+        (("checkpoint", ["a.pt", "b.pt"]), "NAME=CHECKPOINT"),
+        (("num_inference_steps", [2, 0]), "num_inference_steps=0 must be"),
+    ],
+)
+def test_what_cannot_be_varied(vary: tuple[str, list[Any]], sentence: str, untrained: Made, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        compare("denoise", untrained, tmp_path / "out", ["noisy", "average"], vary=vary)
+    assert not (tmp_path / "out" / "cache" / "restored").exists()
+
+
+def test_other_settings_are_restored_anew(untrained: Made, tmp_path: Path) -> None:
+    words, leading = ["sample,num_inference_steps=3"], {"sampler#timestep_spacing": "leading"}
+    usual = compare("denoise", untrained, tmp_path / "out", words)
+    found = compare("denoise", untrained, tmp_path / "out", words, overrides=leading)
+    fresh = compare("denoise", untrained, tmp_path / "new", words, overrides=leading)
+    assert row(found, "sample")["psnr"] == row(fresh, "sample")["psnr"] != row(usual, "sample")["psnr"]
+    assert found["methods"][0]["settings"]["sampler#timestep_spacing"] == "leading"
+
+
+def test_the_precision_of_a_regression_is_its_own(untrained: Made, tmp_path: Path) -> None:
+    for amp in (True, False):
+        words = [f"regression={untrained('denoise')[2]}"]
+        results = compare("denoise", untrained, tmp_path, words, overrides={"amp": amp})
+        assert results["methods"][0]["settings"] == {"amp": amp}
+    assert len(list((tmp_path / "cache" / "restored").glob("regression-*"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("word", "title"),
+    [
+        ("average", "ours, average of 8 samples"),
+        ("average,num_samples=2", "ours, average, num_samples 2"),
+        ("sample,num_inference_steps=3", "ours, one sample, num_inference_steps 3"),
+        ("slow=,num_inference_steps=3", "slow"),
+    ],
+)
+def test_a_title_says_what_was_set(word: str, title: str, untrained: Made, tmp_path: Path) -> None:
+    assert compare("denoise", untrained, tmp_path, [word])["methods"][0]["title"] == title
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 99])
+def test_as_many_examples_as_were_asked_for(count: int, untrained: Made, tmp_path: Path) -> None:
+    overrides = {"split": "training"}
+    results = compare("sr", untrained, tmp_path, ["bilinear"], num_examples=count, overrides=overrides)
+    images = results["test_set"]["n_images"]
+    assert len({example["name"] for example in results["examples"]}) == min(count, images) and images > 3
+
+
 def test_examples_are_what_was_scored(untrained: Made, tmp_path: Path) -> None:
     results = compare("inpaint", untrained, tmp_path, ["mean_fill", "mean"], num_examples=2)
     assert len(results["examples"]) == 2
@@ -223,6 +285,18 @@ def _overrides(made: Made) -> dict[str, Any]:
     return {"dataset_dir": str(data), "checkpoint": str(weights), "device": "cpu", "cache_dir": None}
 
 
+def test_reasons_are_true_of_black_images(untrained: Made, tmp_path: Path) -> None:
+    Image.new("L", (20, 24), 0).save(tmp_path / "black.png")
+    people = {"training": ["a", "b"], "validation": [], "test": ["c", "d"]}
+    lists = {split: [{"image": "black.png", "subject": name} for name in names] for split, names in people.items()}
+    (tmp_path / "list.json").write_text(json.dumps(lists))
+    overrides = {"dataset_dir": str(tmp_path / "list.json")}
+    results = compare("denoise", untrained, tmp_path / "out", ["noisy"], overrides=overrides)
+    assert row(results, "noisy")["psnr_reason"] == "the restorations equal their originals"
+    assert row(results, "noisy")["nrmse_reason"] == "the originals are zero"
+    assert any("2 subjects: " in text and "no p-value can be below 0.5" in text for text in results["warnings"])
+
+
 def test_restored_images_refuse_what_is_not_finite(untrained: Made, tmp_path: Path) -> None:
     case = BundleEvaluation(bundle("sr"), _overrides(untrained)).case(0)
     store = RestoredImages(tmp_path, "mine", {})
@@ -245,6 +319,17 @@ def test_the_command(untrained: Made, tmp_path: Path, capsys: pytest.CaptureFixt
     differing = [pair for pair in zip(page.splitlines(), again.splitlines(), strict=True) if pair[0] != pair[1]]
     assert len(differing) <= 1  # the date
     assert main([*words[:-5], "gone=/nowhere.pt", "mean", "--examples", "0"]) == 1
+    spotless = ["--set", 'noise={"std": 0, "amount": 0}', "--methods", "noisy", "--examples", "0"]
+    assert main([*words[:-6], *spotless]) == 0  # equal images have no PSNR, which is no failure
+
+
+def test_a_packaged_bundle_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bundles").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "--bundle", "denoise", "--dataset_dir", "/nowhere"]) == 2
+    assert "--output_dir is needed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -265,6 +350,12 @@ def test_the_command(untrained: Made, tmp_path: Path, capsys: pytest.CaptureFixt
         (["--lpips_weights", "/nowhere.pth"], "/nowhere.pth"),
         (["--classifier", "/nowhere"], "/nowhere"),
         (["--examples", "-1"], "num_examples"),
+        (["--set", "num_inference_steps=0"], "num_inference_steps=0 must be"),
+        (["--methods", "noisy", "slow=,num_inference_steps=0"], "num_inference_steps=0 must be"),
+        (["--methods", "slow=,output=$1"], "would evaluate"),
+        (["--set", "noise#stdd=1"], "give noise whole"),
+        (["--bundle", str(bundle("classify"))], "task='classify'"),
+        (["--output_dir", __file__], "output_dir"),
     ],
 )
 def test_wrong_words(

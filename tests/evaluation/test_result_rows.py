@@ -30,6 +30,11 @@ def test_missing_values_are_counted() -> None:
     assert row["psnr_n"] == 11 and row["psnr"] == pytest.approx(np.mean(OURS[:-1]), abs=1e-6)
 
 
+def test_missing_values_have_a_reason() -> None:
+    row = make_row({}, {"dice": Measured([0.5, math.nan], ["a", "b"], "no label")})
+    assert (row["dice"], row["dice_n"], row["dice_reason"]) == (0.5, 1, "no label")
+
+
 def test_no_value_has_a_reason() -> None:
     row = make_row({}, {"a": Measured([], None, "no weights"), "b": Measured([math.nan], ["x"])})
     assert row == {"a": None, "a_reason": "no weights", "b": None, "b_reason": "no image has a value"}

@@ -113,10 +113,11 @@ def test_reasons_are_numbered_notes() -> None:
 
 
 def test_a_mean_of_fewer_values_says_so() -> None:
-    rows = [row("noisy", m=1.0, m_n=5), row("filter", m=2.0, m_n=5), row("mean", m=3.0)]
+    rows = [row("noisy", m=1.0, m_n=5), row("filter", m=2.0, m_n=5, m_reason="no label"), row("mean", m=3.0)]
     table = result_table(results(rows, metrics=[metric("higher")]), "denoise")
-    assert list(table.notes) == ["mean of the 5 values that there are; others are missing"]
-    assert [line[1].note for line in table.blocks[0].rows] == [1, 1, None]
+    kept = "mean of the values that there are (5); others are missing"
+    assert list(table.notes) == [kept, f"{kept}: no label"]
+    assert [line[1].note for line in table.blocks[0].rows] == [1, 2, None]
     assert "| the noisy | 1.000 (1) |" in table_markdown(table)
     lines = list(csv.DictReader(io.StringIO(results_csv(results(rows, metrics=[metric("higher")])), newline="")))
     assert [line["m_n"] for line in lines] == ["5", "5", ""]

@@ -21,7 +21,9 @@ from ..operators import downsample
 from ..transforms import UnscaleIntensityPatientwise
 from ..utils import as_plain, check_option, check_settings, root_cause
 
-__all__ = ["BundleEvaluation", "Case", "TEST_SET_IDS"]
+__all__ = ["DIFFUSION", "BundleEvaluation", "Case", "TEST_SET_IDS"]
+
+DIFFUSION = "diffusion"  # how a checkpoint was trained that does not say it
 
 # Ids of evaluate.json that decide what the test images are; a rival gets those of the test set.
 TEST_SET_IDS = (
@@ -66,8 +68,8 @@ class BundleEvaluation:
 
     Args:
         bundle: the bundle's folder.
-        overrides: ids of ``evaluate.json`` and their values; ``checkpoint`` decides whether the overlay for regressions
-            is read as well.
+        overrides: ids of ``evaluate.json`` and their values; ``checkpoint`` decides which overlay is read as
+            well: ``evaluate_regression.json`` for a regression.
 
     Raises:
         FileNotFoundError: if the bundle, the checkpoint or the data do not exist.
@@ -93,9 +95,9 @@ class BundleEvaluation:
         check_option("split", self["split"], ("training", "validation", "test"))
         self.checkpoint = str(self["checkpoint"])
         self.trained = trained_settings(self.checkpoint, self.task)
-        self.is_regression = self.trained.get("method") == "regression"
-        if self.is_regression:
-            self._read_overlay("evaluate_regression.json", overrides)
+        self.method = str(self.trained.get("method", DIFFUSION))
+        if self.method != DIFFUSION:
+            self._read_overlay(f"evaluate_{self.method}.json", overrides)
         if "progress" in self.parser.get("inferer"):
             self.parser["inferer#progress"] = False
         check_settings(self.get("checked") or {})
@@ -244,7 +246,7 @@ class BundleEvaluation:
     def _read_overlay(self, name: str, overrides: Mapping[str, Any]) -> None:
         file = self.root / "configs" / name
         if not file.is_file():
-            raise FileNotFoundError(f"{self.checkpoint} is a regression, but {file} does not exist.")
+            raise FileNotFoundError(f"{self.checkpoint} was trained as {self.method}, but {file} does not exist.")
         self.parser.update({**json.loads(file.read_text(encoding="utf-8")), "bundle_root": str(self.root), **overrides})
 
 

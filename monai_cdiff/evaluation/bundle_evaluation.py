@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor, list_data_collate
 
 from ..data import ItemDataset, check_unseen, spacing_range
-from ..handlers import checkpoint_sha256, load_network, trained_settings
+from ..handlers import TrainedRangeHandler, checkpoint_sha256, load_network, trained_settings
 from ..operators import downsample
 from ..transforms import UnscaleIntensityPatientwise
 from ..utils import as_plain, check_option, check_settings, root_cause
@@ -141,6 +141,11 @@ class BundleEvaluation:
     def spacing(self) -> list[list[float]]:
         """Smallest and largest voxel size of the test images along each axis, in mm; nothing for pictures."""
         return spacing_range(self.dataset.volumes)
+
+    def beyond_training(self) -> list[str]:
+        """In which ways the test images are others than those of the training: factor, voxel size."""
+        known = TrainedRangeHandler(self.trained, self.get("factor"))
+        return [text for text in (known.about_factor(), known.about_spacing(self.spacing())) if text]
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -34,6 +34,8 @@ __all__ = ["Comparison"]
 _PACKAGES = ("monai", "torch", "numpy", "scikit-image")
 # Intervals by resampling hold the truth about 90 times in a hundred for so many subjects, and less often for fewer.
 _ENOUGH_SUBJECTS = 10
+_IMAGES = "images"
+_OUR_PICTURE = re.compile(r"(original|condition|mask|by_.+)\.npy")
 _NOT_VARIED = ("checkpoint", "output_dir", "cache_dir", "device")
 # What a method may fail with that is its own fault, and not that of the comparison.
 _FAILURES = (ValueError, RuntimeError, OSError, ImportError)
@@ -115,7 +117,7 @@ class Comparison:
         for title, evaluation in self.evaluations.items():
             originals = score_originals(evaluation, self.judges)
             digests += originals.digests
-            self._warn_of(evaluation, originals)
+            self._warn_of(title, evaluation, originals)
             stores = {name: self._store(name, method) for name, method in self.methods[title].items()}
             rows += self._rows(title, evaluation, originals, stores)
             examples += self._examples(title, evaluation, stores)
@@ -135,6 +137,7 @@ class Comparison:
             "warnings": list(dict.fromkeys(self.warnings)),
         }
         write_json(results, self.output_dir / RESULTS)
+        self._remove_other_pictures(examples)
         return results
 
     def _make(self, spec: MethodSpec, evaluation: BundleEvaluation, own: Mapping[str, Any]) -> Method | str:
@@ -200,7 +203,7 @@ class Comparison:
         of_volumes = [column for metric in self.judges.volumes for column in metric.columns]
         return [*(metric.column for metric in self.judges.images), *of_sets, *of_volumes, SECONDS]
 
-    def _warn_of(self, evaluation: BundleEvaluation, originals: OriginalScores) -> None:
+    def _warn_of(self, title: str, evaluation: BundleEvaluation, originals: OriginalScores) -> None:
         subjects = len(set(originals.subjects))
         if subjects < 2:
             count = len(originals.digests)
@@ -213,6 +216,10 @@ class Comparison:
         apart = [f"{low:g} to {high:g}" for low, high in evaluation.spacing() if high > 1.05 * low]
         if apart:
             self.warnings.append(f"voxel sizes differ between the test images: {', '.join(apart)} mm.")
+        methods = {name: method for name, method in self.methods[title].items() if not isinstance(method, str)}
+        for caution in (f"{name}: {text}" for name, method in methods.items() for text in method.cautions()):
+            logger.warning(caution)
+            self.warnings.append(caution)
 
     def _examples(
         self, title: str, evaluation: BundleEvaluation, stores: Mapping[str, RestoredImages | None]
@@ -228,7 +235,7 @@ class Comparison:
         found = {name: store.load(case) for name, store in stores.items() if store and store.path(case).is_file()}
         images = {ORIGINAL: case.original, "condition": case.condition}
         images |= {} if case.mask is None else {"mask": case.mask}
-        folder = Path("images") / "-".join(filter(None, [re.sub(r"[^\w.]+", "_", title), case.digest]))
+        folder = Path(_IMAGES) / "-".join(filter(None, [re.sub(r"[^\w.]+", "_", title), case.digest]))
         affine = evaluation.dataset[position]["image"].affine
         files = {name: self._picture(folder / f"{name}.npy", image, affine) for name, image in images.items()}
         shown = {name: self._picture(folder / f"by_{name}.npy", image, affine) for name, image in found.items()}
@@ -240,6 +247,16 @@ class Comparison:
         with replacing(self.output_dir / file) as temporary, open(temporary, "wb") as stream:
             np.save(stream, np.ascontiguousarray(plane, dtype=np.float32))
         return file.as_posix()
+
+    def _remove_other_pictures(self, examples: Sequence[Mapping[str, Any]]) -> None:
+        """Those of an earlier comparison in the same folder."""
+        named = {file for example in examples for file in example["restored"].values()}
+        named |= {example[name] for example in examples for name in (ORIGINAL, "condition", "mask") if name in example}
+        for file in (self.output_dir / _IMAGES).glob("*/*.npy"):
+            if file.relative_to(self.output_dir).as_posix() not in named and _OUR_PICTURE.fullmatch(file.name):
+                file.unlink()
+                if not any(file.parent.iterdir()):
+                    file.parent.rmdir()
 
     def _test_set(self, digests: Sequence[str]) -> dict[str, Any]:
         settings = {**self.first.settings(), "dataset_dir": _last_names(self.first["dataset_dir"])}

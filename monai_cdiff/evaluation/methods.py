@@ -54,6 +54,9 @@ class Method(Protocol):
     def describe(self) -> dict[str, Any]:
         """What it is: checkpoint, settings, versions; what its restorations depend on besides the images."""
 
+    def cautions(self) -> list[str]:
+        """What has to be said of it on this test set."""
+
     def restore(self, cases: Sequence[Case]) -> list[np.ndarray]:
         """Restorations of items of one volume."""
 
@@ -67,6 +70,9 @@ class _Classical:
     def describe(self) -> dict[str, Any]:
         settings = {"package": f"{self._package} {_version(self._package)}"} if self._package else {}
         return {"checkpoint_sha256": None, "iterations": None, "settings": settings}
+
+    def cautions(self) -> list[str]:
+        return []
 
     def restore(self, cases: Sequence[Case]) -> list[np.ndarray]:
         return [self._function(case) for case in cases]
@@ -92,6 +98,9 @@ class _Learned:
             "iterations": read_checkpoint(self.evaluation.checkpoint)["iteration"],
             "settings": settings,
         }
+
+    def cautions(self) -> list[str]:
+        return self.evaluation.beyond_training()
 
     def restore(self, cases: Sequence[Case]) -> list[np.ndarray]:
         return self.evaluation.restore([case.position for case in cases])

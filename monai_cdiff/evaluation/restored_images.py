@@ -62,7 +62,7 @@ class RestoredImages:
         return self._seconds.get(case.digest, math.nan)
 
     def complete(self, cases: Sequence[Case], restore: Callable[[Sequence[Case]], list[np.ndarray]]) -> int:
-        """Restore a batch if the file of one of its cases is missing.
+        """Restore a batch if the file of one of its cases is missing or damaged.
 
         Args:
             cases: a batch, which is restored as a whole so that the result does not depend on what was there.
@@ -74,7 +74,7 @@ class RestoredImages:
         Raises:
             ValueError: if a restoration has another shape than its original, or holds NaN or infinite values.
         """
-        if all(self.path(case).is_file() for case in cases):
+        if all(self._is_whole(case) for case in cases):
             return 0
         start = time.perf_counter()
         images = restore(cases)
@@ -87,6 +87,12 @@ class RestoredImages:
             self._seconds[case.digest] = seconds
         write_json(self._seconds, self.folder / _SECONDS)
         return len(cases)
+
+    def _is_whole(self, case: Case) -> bool:
+        try:
+            return self.load(case).shape == case.original.shape
+        except (OSError, ValueError, EOFError):  # missing, cut off, or empty
+            return False
 
 
 def _check(case: Case, image: np.ndarray) -> None:
@@ -106,5 +112,8 @@ def _times(shape: Sequence[int]) -> str:
 def _read(file: Path) -> dict[str, float]:
     if not file.is_file():
         return {}
-    content: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        content: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:  # damaged: how long it took is not known
+        return {}
     return content

@@ -54,8 +54,8 @@ def result_table(results: dict[str, Any], task: str) -> Table:
     """What each method has of each metric, a block for each setting.
 
     The best value of a column and block is bold, and so are those that look the same at the digits that are shown; the
-    original is no candidate, nor is a value that has no other to be compared with. Values that are not there refer to a
-    note with the reason.
+    original is no candidate, nor is a value that has no other to be compared with, nor are means of different numbers of
+    images. Values that are not there refer to a note with the reason.
 
     Args:
         results: as :py:func:`read_results` returns them.
@@ -220,8 +220,9 @@ def _note(notes: list[str], text: str) -> int:
 def _best(rows: Sequence[dict[str, Any]], metric: dict[str, Any], digits: int | None) -> set[str]:
     """The best values of a block, as they are shown."""
     name, better = metric["name"], metric["better"]
-    values = [row[name] for row in rows if row["method"] != ORIGINAL and row[name] is not None]
-    if len(values) < 2 or not better:
+    candidates = [row for row in rows if row["method"] != ORIGINAL and row[name] is not None]
+    values = [row[name] for row in candidates]
+    if len(values) < 2 or not better or len({row.get(f"{name}_n") for row in candidates}) > 1:
         return set()
     distance = {_number(value, digits): _DISTANCE[better](_rounded(value, digits)) for value in values}
     # 0.9 and 1.1 are as far from 1, but for a rounding error

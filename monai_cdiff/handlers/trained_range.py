@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ignite.engine import Engine, Events
@@ -36,33 +36,46 @@ class TrainedRangeHandler:
         engine.add_event_handler(Events.STARTED, self.check_factor)
         engine.add_event_handler(Events.GET_BATCH_COMPLETED, self.check_spacing)
 
-    def check_factor(self, engine: Engine) -> None:
-        """Compare the factor with the trained ones."""
+    def about_factor(self) -> str:
+        """What is to be said of the factor, "" if the network was trained for it."""
         if self.factor is None:
-            return
+            return ""
         known = self.trained.get("factors") or [self.trained["factor"]]
         low, high = min(known), max(known)
-        if not self._inside(self.factor, low, high):
-            trained = f"factor {low:g}" if low == high else f"factors {low:g} to {high:g}"
-            logger.warning(f"factor={self.factor:g}, but the network was trained for {trained}.")
+        if self._inside(self.factor, low, high):
+            return ""
+        trained = f"factor {low:g}" if low == high else f"factors {low:g} to {high:g}"
+        return f"factor={self.factor:g}, but the network was trained for {trained}."
+
+    def about_spacing(self, spacing: Sequence[Sequence[float]]) -> str:
+        """What is to be said of voxel sizes, "" if the network was trained on such.
+
+        Args:
+            spacing: along each axis a size, or the smallest and the largest, in mm.
+        """
+        ranges = self.trained.get("spacing_range") or []
+        if all(self._inside(size, low, high) for sizes, (low, high) in zip(spacing, ranges) for size in sizes):
+            return ""
+        asked = " x ".join("-".join(f"{size:.3g}" for size in dict.fromkeys(sizes)) for sizes in spacing)
+        known = " x ".join(f"{low:.3g}-{high:.3g}" for low, high in ranges[: len(spacing)])
+        return f"restored voxel size {asked} mm, but the network was trained on {known} mm."
+
+    def check_factor(self, engine: Engine) -> None:
+        """Compare the factor with the trained ones."""
+        if text := self.about_factor():
+            logger.warning(text)
 
     def check_spacing(self, engine: Engine) -> None:
         """Compare the voxel size of the images of a batch, on the fine grid, with the trained range."""
-        ranges = self.trained.get("spacing_range")
-        if ranges is None:
-            return
         batch: Any = engine.state.batch
         image = batch[CommonKeys.IMAGE]
         if "raster_bits" in image.meta:
             return
         for pixdim in image.pixdim:  # a batch has a list of them
-            sizes = pixdim.tolist()
-            if not all(self._inside(size, low, high) for size, (low, high) in zip(sizes, ranges)):
-                asked = " x ".join(f"{size:.3g}" for size in sizes)
-                known = " x ".join(f"{low:.3g}-{high:.3g}" for low, high in ranges[: len(sizes)])
-                if asked not in self.warned:
-                    logger.warning(f"restored voxel size {asked} mm, but the network was trained on {known} mm.")
-                self.warned.add(asked)
+            text = self.about_spacing([[size] for size in pixdim.tolist()])
+            if text and text not in self.warned:
+                logger.warning(text)
+            self.warned.add(text)
 
     def _inside(self, value: float, low: float, high: float) -> bool:
         return low * (1 - self.tolerance) <= value <= high * (1 + self.tolerance)

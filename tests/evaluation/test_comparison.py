@@ -198,6 +198,26 @@ def test_examples_are_shown_as_radiologists_look_at_them(untrained: Made, tmp_pa
     assert results["examples"][0]["name"] == case.name and np.allclose(shown, case.original[::-1], atol=1e-6)
 
 
+def test_pictures_of_an_earlier_comparison_go(untrained: Made, tmp_path: Path) -> None:
+    compare("sr", untrained, tmp_path, ["bilinear", "bicubic"], num_examples=2)
+    (tmp_path / "images" / "mine.npy").write_bytes(b"")
+    results = compare("sr", untrained, tmp_path, ["bilinear"], num_examples=1)
+    left = {file.relative_to(tmp_path).as_posix() for file in (tmp_path / "images").rglob("*.npy")}
+    [example] = results["examples"]
+    assert left == {example["original"], example["condition"], example["restored"]["bilinear"], "images/mine.npy"}
+    assert len(list((tmp_path / "images").iterdir())) == 2
+
+
+def test_what_a_network_was_not_trained_for_is_said(
+    untrained: Made, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = write_untrained("sr", tmp_path / "other.pt", spacing_range=[[9, 9], [0.5, 9], [0.5, 9]])
+    results = compare("sr", untrained, tmp_path, ["bilinear", f"other={other}"], vary=("factor", [2.0, 4.0]))
+    said = [text for text in results["warnings"] if text.startswith(("bilinear:", "other:"))]
+    assert "other: factor=4, but the network was trained for factor 2." in said and said[0] in caplog.text
+    assert any("but the network was trained on 9-9 x 0.5-9 x 0.5-9 mm" in text for text in said) and len(said) == 2
+
+
 def test_missing_weights_are_said_in_the_table(untrained: Made, tmp_path: Path) -> None:
     results = compare("denoise", untrained, tmp_path, ["gone=/nowhere/model.pt", "mean"])
     found = row(results, "gone")

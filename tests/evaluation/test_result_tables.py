@@ -118,6 +118,7 @@ def test_a_mean_of_fewer_values_says_so() -> None:
     kept = "mean of the values that there are (5); others are missing"
     assert list(table.notes) == [kept, f"{kept}: no label"]
     assert [line[1].note for line in table.blocks[0].rows] == [1, 2, None]
+    assert not any(line[1].bold for line in table.blocks[0].rows)  # of other images than the rest
     assert "| the noisy | 1.000 (1) |" in table_markdown(table)
     lines = list(csv.DictReader(io.StringIO(results_csv(results(rows, metrics=[metric("higher")])), newline="")))
     assert [line["m_n"] for line in lines] == ["5", "5", ""]

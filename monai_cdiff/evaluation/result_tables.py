@@ -54,8 +54,8 @@ def result_table(results: dict[str, Any], task: str) -> Table:
     """What each method has of each metric, a block for each setting.
 
     The best value of a column and block is bold, and so are those that look the same at the digits that are shown; the
-    original is no candidate, nor is a value that has no other to be compared with, nor are means of different numbers of
-    images. Values that are not there refer to a note with the reason.
+    original is no candidate, nor is a value that has no other to be compared with, nor are means of different numbers
+    of images. Values that are not there refer to a note with the reason.
 
     Args:
         results: as :py:func:`read_results` returns them.

@@ -213,6 +213,10 @@ class Comparison:
                 f"{subjects} subjects: intervals of fewer than {_ENOUGH_SUBJECTS} are too narrow, and no p-value can "
                 f"be below {0.5 ** (subjects - 1):.2g}."
             )
+        if evaluation["split"] == "training":
+            self.warnings.append("split=training: networks may have been trained on these images.")
+        if evaluation.task == "inpaint":
+            self.warnings.append("numbers are of whole images; outside the mask all methods keep what was measured.")
         apart = [f"{low:g} to {high:g}" for low, high in evaluation.spacing() if high > 1.05 * low]
         if apart:
             self.warnings.append(f"voxel sizes differ between the test images: {', '.join(apart)} mm.")

@@ -45,8 +45,8 @@ def feature_columns(features: Features) -> list[Column]:
     apart = f"features {features.name}; 0.5 by guessing; {STANDS_IN}"
     return [
         Column(f"fid_{key}", f"FID ({key})", "", "lower", note),
-        Column(f"kid_{key}", f"KID ({key})", "", "lower", note),
-        Column(f"told_apart_{key}", f"told apart ({key})", "", "lower", apart),
+        Column(f"kid_{key}", f"KID ({key})", "", "zero", note),
+        Column(f"told_apart_{key}", f"told apart ({key})", "", "half", apart),
     ]
 
 

@@ -29,7 +29,7 @@ class Column(NamedTuple):
         name: key in ``results.json``.
         title: in tables.
         unit: "" for none.
-        better: "higher", "lower", "one" (ideal 1), "zero" (ideal 0), or "" where neither is better.
+        better: "higher", "lower", "one" (ideal 1), "half" (0.5), "zero" (0), or "" where neither is better.
         note: what the number is, in a line.
     """
 

@@ -22,12 +22,13 @@ __all__ = [
     "tasks_of",
 ]
 
-_ARROWS = {"higher": " ↑", "lower": " ↓", "one": " → 1", "zero": " → 0", "": ""}
+_ARROWS = {"higher": " ↑", "lower": " ↓", "one": " → 1", "half": " → 0.5", "zero": " → 0", "": ""}
 # How far from good a value is.
 _DISTANCE: dict[str, Callable[[float], float]] = {
     "higher": lambda value: -value,
     "lower": lambda value: value,
     "one": lambda value: abs(value - 1),
+    "half": lambda value: abs(value - 0.5),
     "zero": abs,
 }
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -14,8 +14,8 @@ __all__ = ["BETTER", "ORIGINAL", "RESULTS", "TASKS", "method_titles", "read_resu
 
 RESULTS = "results.json"
 TASKS = {"sr": "Super-resolution", "denoise": "Denoising", "inpaint": "Inpainting"}
-# Which values of a metric are good: high ones, low ones, those near 1 or near 0; "" where none is better.
-BETTER = ("higher", "lower", "one", "zero", "")
+# Which values of a metric are good: high ones, low ones, those near 1, 0.5 or 0; "" where none is better.
+BETTER = ("higher", "lower", "one", "half", "zero", "")
 # The method of the rows that say what the images without degradation have.
 ORIGINAL = "original"
 

@@ -64,6 +64,7 @@ def lines_of(markdown: str) -> list[list[str]]:
         ("higher", [1.0, 3.0, 2.0], ["the filter"]),
         ("lower", [1.0, 3.0, 2.0], ["the noisy"]),
         ("one", [0.8, 1.3, 1.1], ["the mean"]),
+        ("half", [0.45, 0.9, 0.52], ["the mean"]),
         ("one", [0.9, 1.1, 1.3], ["the noisy", "the filter"]),
         ("zero", [-0.3, 0.1, -0.05], ["the mean"]),
         ("zero", [-0.05, 0.05, 0.06], ["the noisy", "the filter"]),
@@ -77,7 +78,7 @@ def lines_of(markdown: str) -> list[list[str]]:
 def test_the_best_is_bold(better: str, values: list[float], expected: list[str]) -> None:
     rows = [row(name, m=value) for name, value in zip(("noisy", "filter", "mean"), values)]
     # the original would be the best of all, and is no candidate
-    rows.insert(1, row("original", m={"higher": 99.0, "lower": -1.0, "one": 1.0, "zero": 0.0, "": 0.0}[better]))
+    rows.insert(1, row("original", m={"higher": 99.0, "lower": -1.0, "one": 1.0, "half": 0.5, "zero": 0.0, "": 0.0}[better]))
     rows.append(row("regression", m=None, m_reason="none"))
     assert bold(results(rows, metrics=[metric(better)])) == expected
 

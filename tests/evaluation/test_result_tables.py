@@ -78,7 +78,8 @@ def lines_of(markdown: str) -> list[list[str]]:
 def test_the_best_is_bold(better: str, values: list[float], expected: list[str]) -> None:
     rows = [row(name, m=value) for name, value in zip(("noisy", "filter", "mean"), values)]
     # the original would be the best of all, and is no candidate
-    rows.insert(1, row("original", m={"higher": 99.0, "lower": -1.0, "one": 1.0, "half": 0.5, "zero": 0.0, "": 0.0}[better]))
+    ideal = {"higher": 99.0, "lower": -1.0, "one": 1.0, "half": 0.5, "zero": 0.0, "": 0.0}
+    rows.insert(1, row("original", m=ideal[better]))
     rows.append(row("regression", m=None, m_reason="none"))
     assert bold(results(rows, metrics=[metric(better)])) == expected
 

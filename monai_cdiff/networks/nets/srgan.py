@@ -71,9 +71,9 @@ class SRGANGenerator(nn.Module):
     =========  ========  ======  ====  ==========  =====
     size       channels  blocks  stem  parameters  GFLOP
     =========  ========  ======  ====  ==========  =====
-    ``paper``  64        16      4     0.0 M       0.0
-    ``small``  64        8       2     0.0 M       0.0
-    ``tiny``   8         2       2     0.0 M       0.0
+    ``paper``  64        16      4     1.61 M      4.34
+    ``small``  64        8       2     0.804 M     6.68
+    ``tiny``   8         2       2     0.0086 M    0.085
     =========  ========  ======  ====  ==========  =====
 
     Parameters and operations (two per multiplication with addition) are for one 2-D call at 128x128 with
@@ -83,7 +83,7 @@ class SRGANGenerator(nn.Module):
     condition, which lies on the fine grid: interpolated by a factor that need not be whole, or of the size of the
     image anyway where noise or a mask is to be removed. The stem therefore folds patches of 4x4 voxels into channels
     (space to depth), which loses nothing and leaves the residual blocks and both doublings of the publication as they
-    are, at its cost. Without a stem (``space_to_depth=1``) there is no doubling, and a call costs 16 times more. Sizes
+    are, at its cost. Without a stem (``space_to_depth=1``) there is no doubling, and the blocks cost 16 times more. Sizes
     that do not divide by ``size_multiple`` are padded by repeating the border, and cropped. The first weights of a
     doubling are equal within a patch (MONAI's ``SubpixelUpsample``), so that a fresh network has no checkerboard.
 
@@ -218,6 +218,7 @@ class SRGANDiscriminator(nn.Module):
                 before = width
         if not layers:
             raise ValueError(f"channels={channels!r} must name at least one level.")
+        self.least_size = 2 ** len(channels) + 1
         pool_size = check_integer("pool_size", pool_size, low=1)
         hidden = check_integer("hidden_channels", hidden_channels, low=1)
         self.convolutions = nn.Sequential(*layers)
@@ -230,7 +231,7 @@ class SRGANDiscriminator(nn.Module):
         """Judge images.
 
         Args:
-            x: images, shape (B, C, H, W[, D]).
+            x: images, shape (B, C, H, W[, D]), sizes at least ``least_size``.
             condition: what they were made from, of the same size, or ``None`` to judge the image alone, as the
                 publication does.
 
@@ -242,4 +243,6 @@ class SRGANDiscriminator(nn.Module):
         """
         seen = x if condition is None else torch.cat([condition, x], dim=1)
         check_network_call(self, seen)
+        if min(seen.shape[2:]) < self.least_size:
+            raise ValueError(f"x has shape {tuple(x.shape)}; its sizes must be at least {self.least_size}.")
         return self.dense(self.pool(self.convolutions(seen)))

@@ -21,8 +21,8 @@ class EvidenceLowerBoundLoss(nn.Module):
     """The negative evidence lower bound of a voxel, up to constants: distance plus ``beta`` times divergence.
 
     ``mean |y - y'|^p + beta / N sum_i KL(q_i || p_i)``, where i runs over the scales of the latents and N is the number
-    of values of one image: Kohl et al., arXiv:1905.13077, eq. 5, with a Laplace (``"l1"``) or normal (``"l2"``)
-    likelihood in the place of the cross-entropy of a segmentation. ``beta`` stands for the likelihood's width.
+    of values of one image: the ELBO of Kohl et al., arXiv:1905.13077, section 2, with a Laplace (``"l1"``) or normal
+    (``"l2"``) likelihood in the place of the cross-entropy of a segmentation. ``beta`` stands for the likelihood's width.
 
     Args:
         reconstruction: "l1" or "l2".
@@ -62,9 +62,9 @@ class EvidenceLowerBoundLoss(nn.Module):
 class GECOLoss(nn.Module):
     """The divergence under the constraint that the distance stays below ``kappa``; the weight finds itself.
 
-    ``lambda (distance - kappa) + 1 / N sum_i KL(q_i || p_i)`` (Kohl et al., arXiv:1905.13077, eq. 6), where lambda grows
-    while the moving average of the constraint is above 0 and falls when it is met: ``lambda <- lambda exp(rate C)``
-    (Rezende and Viola, "Taming VAEs", arXiv:1810.00597, algorithm 1). The gradient is that of the present batch.
+    ``lambda (distance - kappa) + 1 / N sum_i KL(q_i || p_i)`` (Kohl et al., arXiv:1905.13077, section 2), where lambda
+    grows while the moving average C of the constraint is above 0 and falls when it is met: ``lambda <- lambda
+    exp(rate C)`` (Rezende and Viola, "Taming VAEs", arXiv:1810.00597, algorithm 1). The gradient is that of the batch.
     ``lambda`` and the average are buffers, which a checkpoint keeps and which move in training mode alone.
 
     What differs from the publication: the distance is of all voxels, not of the 2 % that are sampled by their loss.
@@ -113,8 +113,8 @@ class GECOLoss(nn.Module):
         """
         distance, divergence = _terms(prediction, target, self.reconstruction)
         constraint = distance - self.kappa
-        # the buffers may lie elsewhere: nobody moves a loss to the device of its network
-        loss = self.multiplier.to(constraint.device) * constraint + divergence
+        # a copy, since the backward pass comes after the buffer has moved on; and where the network is
+        loss = self.multiplier.clone().to(constraint.device) * constraint + divergence
         if self.training:
             self._follow(constraint.detach().to(self.average.device))
         return loss
@@ -132,7 +132,8 @@ def _terms(
     """Mean distance of a voxel, and mean divergence over the number of values of an image."""
     image, kl = prediction
     if image.shape != target.shape:
-        raise ValueError(f"the reconstruction has shape {tuple(image.shape)}; expected {tuple(target.shape)} as target.")
+        got, wanted = tuple(image.shape), tuple(target.shape)
+        raise ValueError(f"the reconstruction has shape {got}; expected {wanted} as target.")
     if kl.ndim != 2 or len(kl) != len(target):
         raise ValueError(f"the divergences have shape {tuple(kl.shape)}; expected ({len(target)}, scales).")
     return _DISTANCES[reconstruction](image, target), kl.sum(dim=1).mean() / target[0].numel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -13,10 +14,10 @@ __all__ = ["GeneralizedGaussianLoss"]
 
 
 class GeneralizedGaussianLoss(nn.Module):
-    r"""Negative log-likelihood under a generalised Gaussian, for each stage of a cascade.
+    """Negative log-likelihood under a generalised Gaussian, for each stage of a cascade.
 
-    Upadhyay et al., "Uncertainty-guided progressive GANs for medical image translation", arXiv:2106.15542, eq. 2: the
-    residual of each voxel has the density ``beta / (2 alpha Gamma(1 / beta)) exp(-(|y - mean| / alpha)^beta)``, so that
+    Upadhyay et al., "Uncertainty-guided progressive GANs for medical image translation", arXiv:2106.15542, section 2:
+    the residual of each voxel has the density ``beta / (2 alpha Gamma(1 / beta)) exp(-(|y - mean| / alpha)^beta)``, so
 
     ``-log p = (|y - mean| / alpha)^beta - log(beta / alpha) + log Gamma(1 / beta) + log 2``
 
@@ -54,7 +55,7 @@ class GeneralizedGaussianLoss(nn.Module):
         Raises:
             ValueError: if there is no stage, or a shape differs.
         """
-        stages = [self._nll(*stage, target).mean() for stage in prediction]
+        stages = [self._nll(mean, scale, shape, target).mean() for mean, scale, shape in prediction]
         if not stages:
             raise ValueError("prediction=[] must hold at least one stage of mean, scale and shape.")
         return torch.stack(stages).mean()
@@ -66,5 +67,5 @@ class GeneralizedGaussianLoss(nn.Module):
             if value.shape != target.shape:
                 raise ValueError(f"{name} has shape {tuple(value.shape)}; expected {tuple(target.shape)} as target.")
         log_ratio = ((target - mean).abs() + self.eps).log() - scale.log()
-        log_normaliser = torch.lgamma(1 / shape) - shape.log() + scale.log() + torch.tensor(2.0).log().item()
+        log_normaliser = torch.lgamma(1 / shape) - shape.log() + scale.log() + math.log(2)
         return (shape * log_ratio).exp() + log_normaliser

@@ -113,7 +113,8 @@ class Pix2PixGenerator(nn.Module):
         self.in_channels = check_integer("in_channels", in_channels, low=1)
         self.out_channels = check_integer("out_channels", out_channels, low=1)
         self.size = check_option("size", size, PIX2PIX_SIZES)
-        given = {"channels": None if channels is None else tuple(channels), "dropout_levels": dropout_levels}
+        widths = None if channels is None else tuple(channels)
+        given: dict[str, Any] = {"channels": widths, "dropout_levels": dropout_levels}
         self.config = replace(PIX2PIX_SIZES[self.size], **{k: v for k, v in given.items() if v is not None})
         self.dropout = check_number("dropout", dropout, low=0.0, high=1 - 1e-9)
         self.bounded = check_flag("bounded", bounded)
@@ -204,7 +205,7 @@ class ConditionalPatchDiscriminator(nn.Module):
 
     arXiv:1611.07004, sections 3.2.2 and 6.1.2: with three layers and 64 channels it is the publication's 70x70
     PatchGAN ``D(x, y)`` of condition and image, 2.77 million weights at six channels. MONAI's network also returns
-    the features of each layer, which ``AdversarialLoss`` would take for further discriminators.
+    the features of each layer, which ``PatchAdversarialLoss`` would take for further discriminators.
 
     Args:
         spatial_dims: 2 or 3.
@@ -235,7 +236,7 @@ class ConditionalPatchDiscriminator(nn.Module):
             num_layers_d=check_integer("num_layers", num_layers, low=1),
             norm=check_option("norm", str(norm).upper(), ("BATCH", "INSTANCE")),
         )
-        self.least_size = 2 ** (num_layers + 1) + 2 ** num_layers
+        self.least_size = 3 * 2**num_layers
 
     def forward(self, x: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
         """Judge patches.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from monai.networks.blocks import Convolution, SubpixelUpsample
@@ -83,9 +84,10 @@ class SRGANGenerator(nn.Module):
     condition, which lies on the fine grid: interpolated by a factor that need not be whole, or of the size of the
     image anyway where noise or a mask is to be removed. The stem therefore folds patches of 4x4 voxels into channels
     (space to depth), which loses nothing and leaves the residual blocks and both doublings of the publication as they
-    are, at its cost. Without a stem (``space_to_depth=1``) there is no doubling, and the blocks cost 16 times more. Sizes
-    that do not divide by ``size_multiple`` are padded by repeating the border, and cropped. The first weights of a
-    doubling are equal within a patch (MONAI's ``SubpixelUpsample``), so that a fresh network has no checkerboard.
+    are, at its cost. Without a stem (``space_to_depth=1``) there is no doubling, and the blocks cost 16 times more.
+    Sizes that do not divide by ``size_multiple`` are padded by repeating the border, and cropped. The first weights of a
+    doubling are equal within a patch (MONAI's ``SubpixelUpsample``) and its biases are 0, so that a fresh network has no
+    checkerboard.
 
     Args:
         spatial_dims: 2 or 3.
@@ -123,7 +125,8 @@ class SRGANGenerator(nn.Module):
         self.out_channels = check_integer("out_channels", out_channels, low=1)
         self.size = check_option("size", size, SRGAN_SIZES)
         given = {"channels": channels, "num_res_blocks": num_res_blocks, "space_to_depth": space_to_depth}
-        self.config = replace(SRGAN_SIZES[self.size], **{k: v for k, v in given.items() if v is not None})
+        overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        self.config = replace(SRGAN_SIZES[self.size], **overrides)
         norm = check_option("norm", str(norm).upper(), ("BATCH", "INSTANCE"))
         width, patch = self.config.channels, self.config.space_to_depth
         folded = self.in_channels * patch**dims
@@ -132,11 +135,11 @@ class SRGANGenerator(nn.Module):
             *[_ResidualUnit(dims, width, norm) for _ in range(self.config.num_res_blocks)],
             Convolution(dims, width, width, act=None, norm=norm, adn_ordering="N"),
         )
-        doublings = [
-            nn.Sequential(SubpixelUpsample(dims, width, width, 2, apply_pad_pool=False), nn.PReLU())
-            for _ in range(patch.bit_length() - 1)
-        ]
-        self.doublings = nn.Sequential(*doublings)
+        count = patch.bit_length() - 1
+        doublings = [SubpixelUpsample(dims, width, width, 2, apply_pad_pool=False) for _ in range(count)]
+        self.doublings = nn.Sequential(*[nn.Sequential(doubling, nn.PReLU()) for doubling in doublings])
+        for doubling in doublings:
+            nn.init.zeros_(doubling.conv_block.bias)
         self.head = Conv[Conv.CONV, dims](width, self.out_channels, kernel_size=9, padding=4)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from monai.networks.nets import BasicUNet
@@ -36,7 +36,7 @@ class GeneralizedGaussian(NamedTuple):
 
     @property
     def variance(self) -> torch.Tensor:
-        """``alpha^2 Gamma(3 / beta) / Gamma(1 / beta)``, the aleatoric uncertainty (arXiv:2106.15542, section 2.1)."""
+        """``alpha^2 Gamma(3 / beta) / Gamma(1 / beta)``, the aleatoric uncertainty (arXiv:2106.15542, section 2)."""
         return self.scale.square() * (torch.lgamma(3 / self.shape) - torch.lgamma(1 / self.shape)).exp()
 
 
@@ -76,11 +76,11 @@ class UPGAN(nn.Module):
     """Generators of an uncertainty-guided progressive GAN, 2-D and 3-D, for images of any size.
 
     Upadhyay et al., "Uncertainty-guided progressive GANs for medical image translation", arXiv:2106.15542: each stage
-    predicts for every voxel the mean, the scale alpha and the shape beta of a generalised Gaussian (section 2.1). The
+    predicts for every voxel the mean, the scale alpha and the shape beta of a generalised Gaussian (section 2). The
     first sees the condition, each later one the condition beside what the one before predicted, so that it can attend
     to the voxels that were uncertain (eq. 3 and 4). All learn from
-    :class:`monai_cdiff.losses.GeneralizedGaussianLoss`, to which adversarial terms may be added (eq. 2). What is
-    restored is the mean of the last stage.
+    :class:`monai_cdiff.losses.GeneralizedGaussianLoss`, to which adversarial terms may be added. What is restored
+    is the mean of the last stage.
 
     =========  =======================  ======  ==========  =====
     size       channels                 stages  parameters  GFLOP
@@ -142,7 +142,7 @@ class UPGAN(nn.Module):
         self.in_channels = check_integer("in_channels", in_channels, low=1)
         self.out_channels = check_integer("out_channels", out_channels, low=1)
         self.size = check_option("size", size, UPGAN_SIZES)
-        given = {"channels": None if channels is None else tuple(channels), "num_stages": num_stages}
+        given: dict[str, Any] = {"channels": None if channels is None else tuple(channels), "num_stages": num_stages}
         self.config = replace(UPGAN_SIZES[self.size], **{k: v for k, v in given.items() if v is not None})
         self.detach = check_flag("detach", detach)
         widths = self.config.channels
@@ -183,7 +183,7 @@ class UPGAN(nn.Module):
         padded = pad_to_multiple(x, self.size_multiple)
         predictions: list[GeneralizedGaussian] = []
         for stage in self.stages:
-            before = [value.detach() if self.detach else value for value in (predictions or [()])[-1]]
+            before = [value.detach() if self.detach else value for last in predictions[-1:] for value in last]
             mean, scale, shape = stage(torch.cat([padded, *before], dim=1)).chunk(3, dim=1)
             scale, shape = F.softplus(scale) + _LEAST_SCALE, _SHAPE_RANGE ** torch.tanh(shape)
             predictions.append(GeneralizedGaussian(mean, scale, shape))

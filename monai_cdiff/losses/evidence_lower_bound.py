@@ -21,8 +21,9 @@ class EvidenceLowerBoundLoss(nn.Module):
     """The negative evidence lower bound of a voxel, up to constants: distance plus ``beta`` times divergence.
 
     ``mean |y - y'|^p + beta / N sum_i KL(q_i || p_i)``, where i runs over the scales of the latents and N is the number
-    of values of one image: the ELBO of Kohl et al., arXiv:1905.13077, section 2, with a Laplace (``"l1"``) or normal
-    (``"l2"``) likelihood in the place of the cross-entropy of a segmentation. ``beta`` stands for the likelihood's width.
+    of values of one image. It is the ELBO of Kohl et al., arXiv:1905.13077, section 2, with a Laplace (``"l1"``) or a
+    normal (``"l2"``) likelihood in the place of the cross-entropy of a segmentation. ``beta`` stands for the width of
+    the likelihood.
 
     Args:
         reconstruction: "l1" or "l2".

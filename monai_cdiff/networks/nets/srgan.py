@@ -85,9 +85,9 @@ class SRGANGenerator(nn.Module):
     image anyway where noise or a mask is to be removed. The stem therefore folds patches of 4x4 voxels into channels
     (space to depth), which loses nothing and leaves the residual blocks and both doublings of the publication as they
     are, at its cost. Without a stem (``space_to_depth=1``) there is no doubling, and the blocks cost 16 times more.
-    Sizes that do not divide by ``size_multiple`` are padded by repeating the border, and cropped. The first weights of a
-    doubling are equal within a patch (MONAI's ``SubpixelUpsample``) and its biases are 0, so that a fresh network has no
-    checkerboard.
+    Sizes that do not divide by ``size_multiple`` are padded by repeating the border, and cropped. The first weights of
+    a doubling are equal within a patch (MONAI's ``SubpixelUpsample``) and its biases are 0, so that a fresh network has
+    no checkerboard.
 
     Args:
         spatial_dims: 2 or 3.

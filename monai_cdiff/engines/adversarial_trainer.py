@@ -11,7 +11,7 @@ from monai.utils.enums import AdversarialKeys, CommonKeys
 
 from ..networks import Parameterization
 from ..utils import autocast, check_flag, check_number
-from .trainer import DiffusionTrainer
+from .trainer import DiffusionTrainer, in_float32
 
 __all__ = ["AdversarialTrainer"]
 
@@ -36,10 +36,12 @@ class AdversarialTrainer(DiffusionTrainer):
         adversarial_weight: at least 0; 0.01 is pix2pix's 1 to 100, 0.001 that of SRGAN.
         parameterization: what the network returns; the discriminator judges the images that it stands for.
         conditional: the discriminator sees the condition too.
+        image_of: what of a prediction the parameterization decodes, where the network returns more than that.
         kwargs: the arguments of :class:`DiffusionTrainer`.
 
     Raises:
-        ValueError: for an argument outside what is allowed.
+        ValueError: for an argument outside what is allowed, or in a training by several processes: the discriminators
+            of the processes would drift apart.
     """
 
     def __init__(
@@ -51,14 +53,19 @@ class AdversarialTrainer(DiffusionTrainer):
         parameterization: Parameterization,
         adversarial_weight: float = 0.01,
         conditional: bool = True,
+        image_of: Callable[[Any], torch.Tensor] | None = None,
         **kwargs: Any,
     ) -> None:
         self.adversarial_weight = check_number("adversarial_weight", adversarial_weight, low=0)
         self.conditional = check_flag("conditional", conditional)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            if (count := torch.distributed.get_world_size()) > 1:
+                raise ValueError(f"{count} processes train together; AdversarialTrainer trains on one process.")
         self.discriminator = discriminator
         self.discriminator_optimizer = discriminator_optimizer
         self.adversarial_loss = adversarial_loss
         self.parameterization = parameterization
+        self.image_of = image_of
         super().__init__(**kwargs)
 
     def _iteration(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict:
@@ -77,7 +84,10 @@ class AdversarialTrainer(DiffusionTrainer):
         """Reconstruction and adversarial loss of the network; the discriminator gets no gradient."""
         condition = output[CommonKeys.IMAGE]
         output[AdversarialKeys.REALS] = self.parameterization.decode(output[CommonKeys.LABEL], condition)
-        output[AdversarialKeys.FAKES] = self.parameterization.decode(output[CommonKeys.PRED].float(), condition)
+        predicted = in_float32(output[CommonKeys.PRED])
+        if self.image_of is not None:
+            predicted = self.image_of(predicted)
+        output[AdversarialKeys.FAKES] = self.parameterization.decode(predicted, condition)
         with _frozen(self.discriminator):
             logits = self._judge(output[AdversarialKeys.FAKES], condition)
         generator_loss = self.adversarial_loss(logits, target_is_real=True, for_discriminator=False).mean()

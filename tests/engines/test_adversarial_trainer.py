@@ -171,6 +171,13 @@ def test_an_unconditional_discriminator_sees_the_image_alone() -> None:
         make_trainer(adversarial_weight=-1)
 
 
+def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(ValueError, match="2 processes train together; AdversarialTrainer trains on one process"):
+        make_trainer()
+
+
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
     def broken(logits: torch.Tensor, target_is_real: bool, for_discriminator: bool) -> torch.Tensor:
         return logits.mean() / 0 if for_discriminator else logits.mean()

@@ -1,4 +1,4 @@
-"""The networks that the paper compares with, trained by an overlay of the denoising bundle and scored as a regression."""
+"""The networks that the paper compares with: trained by overlays of the denoising bundle, scored as regressions."""
 
 from __future__ import annotations
 

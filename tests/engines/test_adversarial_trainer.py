@@ -172,8 +172,8 @@ def test_an_unconditional_discriminator_sees_the_image_alone() -> None:
 
 
 def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    for name, value in (("is_initialized", True), ("get_world_size", 2), ("get_rank", 0)):
+        monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
     with pytest.raises(ValueError, match="2 processes train together; AdversarialTrainer trains on one process"):
         make_trainer()
 

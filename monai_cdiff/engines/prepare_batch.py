@@ -122,7 +122,7 @@ class RegressionPrepareBatch(PrepareBatch):
         non_blocking: bool = False,
         **kwargs: Any,
     ) -> tuple:
-        """Returns the degraded image and the target, on ``device``; with ``target_name`` the network's arguments too."""
+        """Returns the degraded image and the target, on ``device``; with ``target_name`` further arguments too."""
         image = _to(batchdata[CommonKeys.IMAGE], device, non_blocking, **kwargs)
         condition = _to(batchdata[self.condition_name], device, non_blocking, **kwargs)
         target = self.parameterization.encode(image, condition)

@@ -1,4 +1,4 @@
-"""The networks that the paper compares with: trained by overlays of the denoising bundle, scored as regressions."""
+"""The networks that the paper compares with: trained by overlays of the bundles, scored as regressions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from contracts.bundle_commands import read_metrics, small, write_xrays
+from contracts.bundle_commands import TASKS, config, read_metrics, small, write_inputs
 from monai_cdiff.handlers import read_checkpoint
 
 RIVALS = {
@@ -21,16 +21,23 @@ RIVALS = {
 
 
 @pytest.mark.parametrize("rival", RIVALS)
-def test_a_rival_is_trained_resumed_and_scored(rival: str, tmp_path: Path, run: Callable[..., Any]) -> None:
+def test_the_overlay_of_a_rival_is_that_of_every_task(rival: str) -> None:
+    assert config("sr", rival) == config("denoise", rival) == config("inpaint", rival)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("rival", RIVALS)
+def test_a_rival_is_trained_resumed_and_scored(task: str, rival: str, tmp_path: Path, run: Callable[..., Any]) -> None:
     network, own = RIVALS[rival]
-    data, output = write_xrays(tmp_path / "data"), tmp_path / "out"
-    overrides = {**small("denoise"), **own, "dataset_dir": str(data), "output_dir": str(output)}
-    run("training", "denoise/train", f"denoise/{rival}", **overrides)
+    data, output = write_inputs(task, tmp_path / "data"), tmp_path / "out"
+    overrides = {**small(task), **own, "dataset_dir": str(data), "output_dir": str(output)}
+    configs = [f"{task}/{name}" for name in ("train", "regression", rival)]
+    run("training", *configs, **overrides)
     metrics, checkpoint = read_metrics(output), output / "checkpoints" / "model.pt"
     assert metrics["iterations"] == 2 and metrics["psnr"] > 0 and metrics["num_inference_steps"] == 1
     assert read_checkpoint(checkpoint)["settings"]["network"] == network
 
-    run("training", "denoise/train", f"denoise/{rival}", **{**overrides, "max_iterations": 3, "resume": True})
+    run("training", *configs, **{**overrides, "max_iterations": 3, "resume": True})
     state = torch.load(output / "checkpoints" / "checkpoint.pt", weights_only=True)
     assert state["iteration"] == 3 and ("discriminator" in state) == ("discriminator_optimizer" in state)
     assert ("discriminator" in state) == (rival != "hpunet")
@@ -38,5 +45,11 @@ def test_a_rival_is_trained_resumed_and_scored(rival: str, tmp_path: Path, run: 
         assert all(torch.equal(value, state["ema_network"][name]) for name, value in state["network"].items())
 
     words = {"checkpoint": str(checkpoint), "dataset_dir": str(data), "device": "cpu"}
-    run("run", "denoise/evaluate", "denoise/evaluate_regression", output_dir=str(tmp_path / "score"), **words)
-    assert read_metrics(tmp_path / "score")["psnr"] == pytest.approx(read_metrics(output)["psnr"], abs=0.05)
+    score = [f"{task}/evaluate", f"{task}/evaluate_regression"]
+    run("run", *score, output_dir=str(tmp_path / "score"), **words)
+    scored = read_metrics(tmp_path / "score")
+    assert scored["psnr"] == pytest.approx(read_metrics(output)["psnr"], abs=0.05) and scored["sampled"] is False
+    if rival in ("pix2pix", "hpunet"):
+        run("run", *score, output_dir=str(tmp_path / "drawn"), sampled=True, **words)
+        drawn = read_metrics(tmp_path / "drawn")
+        assert drawn["sampled"] is True and drawn["psnr"] != scored["psnr"]

@@ -41,7 +41,10 @@ def test_a_rival_is_trained_resumed_and_scored(task: str, rival: str, tmp_path: 
     state = torch.load(output / "checkpoints" / "checkpoint.pt", weights_only=True)
     assert state["iteration"] == 3 and ("discriminator" in state) == ("discriminator_optimizer" in state)
     assert ("discriminator" in state) == (rival != "hpunet")
-    if rival != "hpunet":  # averaged by a decay of 0: the very weights
+    if rival != "hpunet":
+        both = [state[name] for name in ("lr_scheduler", "discriminator_lr_scheduler")]
+        assert [schedule["last_epoch"] for schedule in both] == [3, 3] and both[0]["_last_lr"] == both[1]["_last_lr"]
+        # the average has a decay of 0: the very weights
         assert all(torch.equal(value, state["ema_network"][name]) for name, value in state["network"].items())
 
     words = {"checkpoint": str(checkpoint), "dataset_dir": str(data), "device": "cpu"}

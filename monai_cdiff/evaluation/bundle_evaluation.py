@@ -30,6 +30,7 @@ TEST_SET_IDS = (
 )  # fmt: skip
 # Ids that a network brings along from its training, and that must be those of the test set.
 _FIXED = ("normalisation", "image_size", "spatial_dims")
+_OVERLAY = "evaluate_regression.json"
 _SCALE_MIN, _SCALE_MAX = -1.0, 1.0  # of the networks; scores are on 0 to 1
 
 
@@ -86,15 +87,22 @@ class BundleEvaluation:
             raise FileNotFoundError(f"bundle={str(bundle)!r}: {file} does not exist; give the folder of a bundle.")
         self.parser = ConfigParser()
         self.parser.read_config([str(file)])
-        _check_ids(self.parser, overrides, file)
+        overlay = self.root / "configs" / _OVERLAY
+        added = json.loads(overlay.read_text(encoding="utf-8")) if overlay.is_file() else {}
+        own = set(self.parser.get())
+        _check_ids({*own, *added}, overrides, file)
         self.parser.update({"bundle_root": str(self.root), **overrides})
         self.task = str(self["task"])
         check_option("split", self["split"], ("training", "validation", "test"))
         self.checkpoint = str(self["checkpoint"])
         self.trained = trained_settings(self.checkpoint, self.task)
         self.is_regression = self.trained.get("method") == "regression"
-        if self.is_regression:
-            self._read_overlay("evaluate_regression.json", overrides)
+        if not self.is_regression:
+            _check_ids(own, overrides, file)
+        elif not added:
+            raise FileNotFoundError(f"{self.checkpoint} is a regression, but {overlay} does not exist.")
+        else:
+            self.parser.update({**added, "bundle_root": str(self.root), **overrides})
         if "progress" in self.parser.get("inferer"):
             self.parser["inferer#progress"] = False
         self._network: torch.nn.Module | None = None
@@ -239,12 +247,6 @@ class BundleEvaluation:
                     "different scales or grids cannot be compared. Score it alone by evaluate.json of the bundle."
                 )
 
-    def _read_overlay(self, name: str, overrides: Mapping[str, Any]) -> None:
-        file = self.root / "configs" / name
-        if not file.is_file():
-            raise FileNotFoundError(f"{self.checkpoint} is a regression, but {file} does not exist.")
-        self.parser.update({**json.loads(file.read_text(encoding="utf-8")), "bundle_root": str(self.root), **overrides})
-
 
 def _scored(image: torch.Tensor) -> np.ndarray:
     array: np.ndarray = ((image - _SCALE_MIN) / (_SCALE_MAX - _SCALE_MIN)).numpy().astype(np.float32)
@@ -260,8 +262,7 @@ def _digest(*parts: Any) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _check_ids(parser: ConfigParser, overrides: Mapping[str, Any], file: Path) -> None:
-    known = set(parser.get())
+def _check_ids(known: set[str], overrides: Mapping[str, Any], file: Path) -> None:
     for name in (name for name in overrides if name.split("#")[0] not in known):
         near = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""

@@ -81,7 +81,7 @@ class _Learned:
     def describe(self) -> dict[str, Any]:
         from ..handlers import read_checkpoint
 
-        settings = {} if self.evaluation.is_regression else self.evaluation.settings(_SAMPLING)
+        settings = self.evaluation.settings(("sampled",) if self.evaluation.is_regression else _SAMPLING)
         if not self.evaluation.is_regression:
             settings["sampler"] = type(self.evaluation["sampler"]).__name__
         return {

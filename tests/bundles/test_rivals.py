@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from contracts.bundle_commands import TASKS, config, read_metrics, small, write_inputs
+from contracts.bundle_commands import TASKS, bundle, config, read_metrics, small, write_inputs
+from monai_cdiff.evaluation import BundleEvaluation
 from monai_cdiff.handlers import read_checkpoint
 
 RIVALS = {
@@ -23,6 +25,21 @@ RIVALS = {
 @pytest.mark.parametrize("rival", RIVALS)
 def test_the_overlay_of_a_rival_is_that_of_every_task(rival: str) -> None:
     assert config("sr", rival) == config("denoise", rival) == config("inpaint", rival)
+
+
+def test_a_comparison_draws_from_a_rival_with_noise(tmp_path: Path, run: Callable[..., Any]) -> None:
+    data, output = write_inputs("denoise", tmp_path / "data"), tmp_path / "out"
+    configs = [f"denoise/{name}" for name in ("train", "regression", "hpunet")]
+    run("training", *configs, **small("denoise"), dataset_dir=str(data), output_dir=str(output))
+    chosen = {"checkpoint": str(output / "checkpoints" / "model.pt"), "dataset_dir": str(data), "device": "cpu"}
+    mean, drawn = (
+        BundleEvaluation(bundle("denoise"), {**chosen, "cache_dir": str(tmp_path / "cache"), **sampled}).restore([0, 1])
+        for sampled in ({}, {"sampled": True})
+    )
+    assert all(a.shape == b.shape and not np.array_equal(a, b) for a, b in zip(mean, drawn))
+    diffusion = {**chosen, "checkpoint": str(bundle("denoise") / "models" / "model.pt"), "sampled": True}
+    with pytest.raises(ValueError, match="sampled=True: .*evaluate.json has no id 'sampled'"):
+        BundleEvaluation(bundle("denoise"), diffusion)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -27,6 +27,18 @@ def test_the_overlay_of_a_rival_is_that_of_every_task(rival: str) -> None:
     assert config("sr", rival) == config("denoise", rival) == config("inpaint", rival)
 
 
+def test_a_constraint_in_the_place_of_a_weight_is_resumed(tmp_path: Path, run: Callable[..., Any]) -> None:
+    data = write_inputs("denoise", tmp_path / "data")
+    configs = [f"denoise/{name}" for name in ("train", "regression", "hpunet")]
+    overrides = {**small("denoise"), "dataset_dir": str(data), "output_dir": str(tmp_path / "out"), "kappa": 0.01}
+    weights = []
+    for iterations, resume in ((2, False), (3, True)):
+        run("training", *configs, **{**overrides, "max_iterations": iterations, "resume": resume})
+        state = torch.load(tmp_path / "out" / "checkpoints" / "checkpoint.pt", weights_only=True)
+        weights.append(float(state["loss_function"]["multiplier"]))
+    assert 1 < weights[0] < weights[1]  # it begins at 1, and an untrained network is far from the constraint
+
+
 def test_a_comparison_draws_from_a_rival_with_noise(tmp_path: Path, run: Callable[..., Any]) -> None:
     data, output = write_inputs("denoise", tmp_path / "data"), tmp_path / "out"
     configs = [f"denoise/{name}" for name in ("train", "regression", "hpunet")]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.data import DataLoader
+from monai.engines.utils import IterationEvents
 from monai.inferers import SimpleInferer
 from monai.losses import PatchAdversarialLoss
 from monai.utils.enums import AdversarialKeys
@@ -114,6 +115,17 @@ def test_each_learns_from_its_own_loss_alone() -> None:
     (loss(real, True, True) / 2 + loss(fake, False, True) / 2).backward()
     for parameter, gradient in zip(twin.parameters(), gradients):
         torch.testing.assert_close(parameter.grad, gradient, atol=1e-6, rtol=1e-4)
+
+
+def test_the_networks_backward_pass_leaves_the_discriminator_alone() -> None:
+    seen: list[list[torch.Tensor | None]] = []
+    trainer = make_trainer(1)
+    trainer.add_event_handler(
+        IterationEvents.BACKWARD_COMPLETED, lambda: seen.append([p.grad for p in trainer.discriminator.parameters()])
+    )
+    trainer.run()
+    assert seen and not any(gradient is not None for gradient in seen[0])
+    assert all(parameter.grad is not None and parameter.requires_grad for parameter in trainer.discriminator.parameters())
 
 
 def test_without_weight_it_is_the_training_of_the_network_alone() -> None:

@@ -39,6 +39,13 @@ def test_the_weight_grows_until_the_constraint_is_met() -> None:
     assert weights[-1] < weights[5] and value.item() == pytest.approx(-0.1 * weights[-2])
 
 
+def test_the_average_moves_by_the_decay() -> None:
+    loss, kl, target = GECOLoss(kappa=1.0, decay=0.9), torch.zeros(1, 1), torch.zeros(1, 1, 4, 4)
+    for error in (2.0, 4.0):
+        loss((target + error, kl), target)
+    assert loss.average.item() == pytest.approx(0.9 * 1 + 0.1 * 3)
+
+
 def test_its_minimum_is_the_constraint() -> None:
     # a divergence that falls as the distance grows: without the constraint, all distance and no divergence
     loss, distance = GECOLoss(kappa=0.25, rate=0.05, decay=0.5), torch.tensor(2.0, requires_grad=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
@@ -95,9 +97,13 @@ class TestHierarchicalProbabilisticUNet(RestoringNetworkContract):
 
     def test_latents_have_the_standard_deviation_they_say(self) -> None:
         net, x = self.make().eval(), torch.zeros(64, 2, 32, 32)
+        with torch.no_grad():
+            for head, log_sigma in zip(net.prior.heads, (0.0, -1.5)):
+                head.bias[1] = 5 * torch.tensor(log_sigma / 5).atanh()
         _, latents, _ = net._descend(net.prior, net.prior.encode(x), None, torch.Generator().manual_seed(0))
         assert [tuple(z.shape) for z in latents] == [(64, 1, 8, 8), (64, 1, 16, 16)]
-        assert all(z.std().item() == pytest.approx(1, abs=0.05) for z in latents)  # fresh heads: a standard normal
+        for z, log_sigma in zip(latents, (0.0, -1.5)):
+            assert z.std().item() == pytest.approx(math.exp(log_sigma), rel=0.05)
 
     def test_wrong_arguments_of_its_own(self) -> None:
         with pytest.raises(ValueError, match=r"channels=\(4, 5\) must be even"):

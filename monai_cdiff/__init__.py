@@ -1,8 +1,8 @@
 """Conditional diffusion for medical image restoration, as an extension of MONAI.
 
 The rooms carry MONAI's names: ``networks``, ``inferers``, ``engines``, ``handlers``, ``transforms``, ``data``,
-``metrics`` and ``utils``, with ``operators`` for what degrades an image and ``evaluation`` for studies with readers.
-Each is imported when it is first used.
+``losses``, ``metrics`` and ``utils``, with ``operators`` for what degrades an image and ``evaluation`` for studies
+with readers. Each is imported when it is first used.
 
 Research software, not a medical device.
 """
@@ -21,6 +21,7 @@ __all__ = [
     "evaluation",
     "handlers",
     "inferers",
+    "losses",
     "metrics",
     "networks",
     "operators",

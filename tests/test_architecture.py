@@ -29,6 +29,7 @@ _ENGINE_ROOM = {"inferers", "networks", "networks.schedulers", "utils"}
 ALLOWED: dict[str, set[str]] = {
     "utils": set(),
     "operators": {"utils"},
+    "losses": {"utils"},
     "metrics": {"utils"},
     "data": {"utils"},
     "networks": {"utils"},

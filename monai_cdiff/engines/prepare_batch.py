@@ -98,11 +98,22 @@ class RegressionPrepareBatch(PrepareBatch):
     Args:
         parameterization: what the network is to return.
         condition_name: key of the degraded image in the batch.
+        target_name: also give the network the target, by this keyword, as one with a posterior needs; None does not.
+
+    Example:
+        >>> prepare = RegressionPrepareBatch(Parameterization("sample"), target_name="target")
+        >>> image, condition = torch.ones(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)
+        >>> inputs, target, args, kwargs = prepare({"image": image, "condition": condition})
+        >>> kwargs["target"] is target, inputs.equal(condition)
+        (True, True)
     """
 
-    def __init__(self, parameterization: Parameterization, condition_name: str = "condition") -> None:
+    def __init__(
+        self, parameterization: Parameterization, condition_name: str = "condition", target_name: str | None = None
+    ) -> None:
         self.parameterization = parameterization
         self.condition_name = condition_name
+        self.target_name = target_name
 
     def __call__(
         self,
@@ -110,11 +121,12 @@ class RegressionPrepareBatch(PrepareBatch):
         device: str | torch.device | None = None,
         non_blocking: bool = False,
         **kwargs: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the degraded image and the target, on ``device``."""
+    ) -> tuple:
+        """Returns the degraded image and the target, on ``device``; with ``target_name`` further arguments too."""
         image = _to(batchdata[CommonKeys.IMAGE], device, non_blocking, **kwargs)
         condition = _to(batchdata[self.condition_name], device, non_blocking, **kwargs)
-        return condition, self.parameterization.encode(image, condition)
+        target = self.parameterization.encode(image, condition)
+        return (condition, target) if self.target_name is None else (condition, target, (), {self.target_name: target})
 
 
 class RestorationPrepareBatch(PrepareBatch):

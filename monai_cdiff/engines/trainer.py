@@ -17,9 +17,20 @@ from monai.utils.enums import CommonKeys
 
 from ..utils import amp_dtype, autocast, check_flag, check_integer, check_number, derive_seed
 
-__all__ = ["DiffusionTrainer"]
+__all__ = ["DiffusionTrainer", "in_float32"]
 
 logger = logging.getLogger(__name__)
+
+
+def in_float32(value: Any) -> Any:
+    """What a network returned under autocast, in the precision of a loss: a tensor, or tuples and lists of tensors."""
+    if isinstance(value, torch.Tensor):
+        return value.float()
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(in_float32, value))
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(in_float32, value))
+    return value
 
 
 class DiffusionTrainer(SupervisedTrainer):
@@ -90,25 +101,28 @@ class DiffusionTrainer(SupervisedTrainer):
         with autocast(engine.state.device, engine.amp):
             output[CommonKeys.PRED] = engine.inferer(inputs, engine.network, *args, **kwargs)
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        output[CommonKeys.LOSS] = engine.loss_function(output[CommonKeys.PRED].float(), targets).mean()
+        output[CommonKeys.LOSS] = engine._loss(output)
         engine.fire_event(IterationEvents.LOSS_COMPLETED)
         engine.grad_scaler.scale(output[CommonKeys.LOSS] / engine.accumulation_steps).backward()
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         if last:
-            engine._update()
+            engine._step(engine.optimizer, engine.network)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
+
+    def _loss(self, output: dict[str, Any]) -> torch.Tensor:
+        return self.loss_function(in_float32(output[CommonKeys.PRED]), output[CommonKeys.LABEL]).mean()
 
     def _place_in_accumulation(self) -> tuple[bool, bool]:
         place = (self.state.iteration - 1) % self.accumulation_steps
         last = place == self.accumulation_steps - 1 or self.state.iteration == self.max_iterations
         return place == 0, last
 
-    def _update(self) -> None:
+    def _step(self, optimizer: torch.optim.Optimizer, network: torch.nn.Module) -> None:
         if self.max_grad_norm is not None:
-            self.grad_scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.max_grad_norm)
-        self.grad_scaler.step(self.optimizer)
+            self.grad_scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_(network.parameters(), self.max_grad_norm)
+        self.grad_scaler.step(optimizer)
         self.grad_scaler.update()
 
     def _begin_where_resumed(self, engine: Engine) -> None:

@@ -21,9 +21,7 @@ from ..operators import downsample
 from ..transforms import UnscaleIntensityPatientwise
 from ..utils import as_plain, check_option, check_settings, root_cause
 
-__all__ = ["DIFFUSION", "BundleEvaluation", "Case", "TEST_SET_IDS"]
-
-DIFFUSION = "diffusion"  # how a checkpoint was trained that does not say it
+__all__ = ["BundleEvaluation", "Case", "TEST_SET_IDS"]
 
 # Ids of evaluate.json that decide what the test images are; a rival gets those of the test set.
 TEST_SET_IDS = (
@@ -32,6 +30,7 @@ TEST_SET_IDS = (
 )  # fmt: skip
 # Ids that a network brings along from its training, and that must be those of the test set.
 _FIXED = ("normalisation", "image_size", "spatial_dims")
+_OVERLAY = "evaluate_regression.json"
 _SCALE_MIN, _SCALE_MAX = -1.0, 1.0  # of the networks; scores are on 0 to 1
 
 
@@ -68,8 +67,8 @@ class BundleEvaluation:
 
     Args:
         bundle: the bundle's folder.
-        overrides: ids of ``evaluate.json`` and their values; ``checkpoint`` decides which overlay is read as
-            well: ``evaluate_regression.json`` for a regression.
+        overrides: ids of ``evaluate.json`` and their values; ``checkpoint`` decides whether the overlay for regressions
+            is read as well.
 
     Raises:
         FileNotFoundError: if the bundle, the checkpoint or the data do not exist.
@@ -89,15 +88,22 @@ class BundleEvaluation:
             raise FileNotFoundError(f"bundle={str(bundle)!r}: {file} does not exist; give the folder of a bundle.")
         self.parser = ConfigParser()
         self.parser.read_config([str(file)])
-        _check_ids(self.parser, overrides, file)
+        overlay = self.root / "configs" / _OVERLAY
+        added = json.loads(overlay.read_text(encoding="utf-8")) if overlay.is_file() else {}
+        own = dict(self.parser.get())
+        _check_ids({**own, **added}, overrides, file)
         self.parser.update({"bundle_root": str(self.root), **overrides})
         self.task = str(self["task"])
         check_option("split", self["split"], ("training", "validation", "test"))
         self.checkpoint = str(self["checkpoint"])
         self.trained = trained_settings(self.checkpoint, self.task)
-        self.method = str(self.trained.get("method", DIFFUSION))
-        if self.method != DIFFUSION:
-            self._read_overlay(f"evaluate_{self.method}.json", overrides)
+        self.is_regression = self.trained.get("method") == "regression"
+        if not self.is_regression:
+            _check_ids(own, overrides, file)
+        elif not added:
+            raise FileNotFoundError(f"{self.checkpoint} is a regression, but {overlay} does not exist.")
+        else:
+            self.parser.update({**added, "bundle_root": str(self.root), **overrides})
         if "progress" in self.parser.get("inferer"):
             self.parser["inferer#progress"] = False
         check_settings(self.get("checked") or {})
@@ -248,12 +254,6 @@ class BundleEvaluation:
                     "different scales or grids cannot be compared. Score it alone by evaluate.json of the bundle."
                 )
 
-    def _read_overlay(self, name: str, overrides: Mapping[str, Any]) -> None:
-        file = self.root / "configs" / name
-        if not file.is_file():
-            raise FileNotFoundError(f"{self.checkpoint} was trained as {self.method}, but {file} does not exist.")
-        self.parser.update({**json.loads(file.read_text(encoding="utf-8")), "bundle_root": str(self.root), **overrides})
-
 
 def _scored(image: torch.Tensor) -> np.ndarray:
     array: np.ndarray = ((image - _SCALE_MIN) / (_SCALE_MAX - _SCALE_MIN)).numpy().astype(np.float32)
@@ -269,14 +269,13 @@ def _digest(*parts: Any) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _check_ids(parser: ConfigParser, overrides: Mapping[str, Any], file: Path) -> None:
-    known = set(parser.get())
-    for name in (name for name in overrides if name.split("#")[0] not in known):
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{name}={overrides[name]!r}: {file} has no id {name!r}.{hint}")
+def _check_ids(known: Mapping[str, Any], overrides: Mapping[str, Any], file: Path) -> None:
     for name, (root, *within) in ((name, name.split("#")) for name in overrides):
-        if within and not isinstance(parser.get(root), (dict, list)):
+        if root not in known:
+            near = difflib.get_close_matches(root, known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ValueError(f"{name}={overrides[name]!r}: {file} has no id {root!r}.{hint}")
+        if within and not isinstance(known[root], (dict, list)):
             raise ValueError(
                 f"{name}={overrides[name]!r}: {root} is no dictionary in {file}, but comes from the checkpoint; give "
                 f"{root} whole."

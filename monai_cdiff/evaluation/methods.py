@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .. import __version__
-from .bundle_evaluation import DIFFUSION, TEST_SET_IDS, BundleEvaluation, Case
+from .bundle_evaluation import TEST_SET_IDS, BundleEvaluation, Case
 from .classical_methods import CLASSICAL_METHODS
 
 __all__ = ["Method", "MethodSpec", "known_methods", "make_method", "parse_method", "plain_value"]
@@ -82,14 +82,17 @@ class _Learned:
     def __init__(self, spec: MethodSpec, evaluation: BundleEvaluation) -> None:
         self.name = spec.name
         self.evaluation = evaluation
-        self.kind = evaluation.method
+        self.kind = "regression" if evaluation.is_regression else "diffusion"
         self.title = _title(spec)
 
     def describe(self) -> dict[str, Any]:
         from ..handlers import read_checkpoint
 
-        settings = self.evaluation.settings(_SAMPLING if self.kind == DIFFUSION else ("amp",))
-        if self.kind == DIFFUSION:
+        evaluation = self.evaluation
+        settings = evaluation.settings(("amp", "sampled", "seed") if evaluation.is_regression else _SAMPLING)
+        if evaluation.is_regression:
+            settings["network"] = evaluation.trained.get("network", "ConditionalUNet")
+        else:
             settings["sampler"] = type(self.evaluation["sampler"]).__name__
         others = self.evaluation.overrides.items()
         settings |= {name: value for name, value in others if name.split("#")[0] not in _APART and name not in settings}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .adversarial_balance import AdversarialBalanceHandler
 from .best import BestWeightsHandler
 from .checkpoint import (
     CheckpointHandler,
@@ -22,6 +23,7 @@ from .report import ReportHandler
 from .trained_range import TrainedRangeHandler, log_trained
 
 __all__ = [
+    "AdversarialBalanceHandler",
     "BestWeightsHandler",
     "CheckpointHandler",
     "ClassificationReportHandler",

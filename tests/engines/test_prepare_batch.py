@@ -61,6 +61,8 @@ def test_regression_gets_the_condition_and_what_is_to_be_added_to_it() -> None:
     torch.testing.assert_close(target, 3 * (data["image"] - data["condition"]).as_tensor())
     condition, target = RegressionPrepareBatch(Parameterization("sample", "image"), "image")(data, "cpu")
     assert torch.equal(condition, target) and torch.equal(target, data["image"].as_tensor())
+    inputs, target, args, kwargs = RegressionPrepareBatch(Parameterization("sample"), target_name="truth")(data, "cpu")
+    assert torch.equal(inputs, data["condition"].as_tensor()) and args == () and kwargs == {"truth": target}
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0, 1.5, "often"])

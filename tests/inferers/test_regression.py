@@ -14,6 +14,7 @@ from contracts.inferer_contract import images
 from monai_cdiff.engines import RegressionPrepareBatch
 from monai_cdiff.inferers import KeepMeasured, RegressionInferer
 from monai_cdiff.networks import Parameterization
+from monai_cdiff.utils import randn
 
 RESIDUAL = Parameterization("sample", target="residual", residual_scale=3.0)
 IMAGE = Parameterization("sample", target="image")
@@ -47,6 +48,30 @@ def test_metadata_and_type_of_the_inputs() -> None:
     assert isinstance(found, MetaTensor) and found.meta["subject"] == "a" and torch.equal(found.affine, inputs.affine)
     assert RegressionInferer(RESIDUAL)(inputs.double(), network).dtype == torch.float64
     assert not RegressionInferer(IMAGE)(inputs, torch.nn.Conv2d(1, 1, 1)).requires_grad
+
+
+def noisy(condition: torch.Tensor, generator: Any = None) -> torch.Tensor:
+    return condition + (randn(condition.shape, generator) if generator else 0)
+
+
+def test_a_seed_draws_by_the_key_of_the_item() -> None:
+    inputs = images(3, 1, 6, 5)
+    drawn = RegressionInferer(IMAGE, seed=1)(inputs, noisy)
+    assert torch.equal(RegressionInferer(IMAGE)(inputs, noisy), inputs) and not torch.equal(drawn, inputs)
+    assert torch.equal(RegressionInferer(IMAGE, seed=1)(inputs[1:2], noisy), drawn[1:2])  # by content
+    assert not torch.equal(RegressionInferer(IMAGE, seed=2)(inputs, noisy), drawn)
+    same = inputs[:1].expand(2, -1, -1, -1)
+    keyed = RegressionInferer(IMAGE, seed=1)(same, noisy, keys=["a", "b"])
+    assert not torch.equal(keyed[0], keyed[1])
+    alone = RegressionInferer(IMAGE, seed=1)(MetaTensor(same[:1], meta={"key": "b"}), noisy)
+    assert torch.equal(alone.as_tensor(), keyed[1:])
+
+
+def test_a_seed_for_a_network_without_noise_is_refused() -> None:
+    with pytest.raises(ValueError, match="seed=0 was given, but Conv2d has no noise to draw"):
+        RegressionInferer(IMAGE, seed=0)(images(1, 1, 4, 4), torch.nn.Conv2d(1, 1, 1))
+    with pytest.raises(ValueError, match="seed=-1"):
+        RegressionInferer(IMAGE, seed=-1)
 
 
 def test_what_is_passed_on() -> None:

@@ -15,7 +15,16 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ...utils import check_integer, check_number, check_option
-from ..blocks import ResidualBlock, SelfAttentionBlock, TimestepEmbedding, expand_timesteps, halve
+from ..blocks import (
+    ResidualBlock,
+    SelfAttentionBlock,
+    TimestepEmbedding,
+    check_network_call,
+    crop_to_size,
+    expand_timesteps,
+    halve,
+    pad_to_multiple,
+)
 
 __all__ = ["UNET_SIZES", "ConditionalUNet", "UNetSize"]
 
@@ -256,9 +265,10 @@ class ConditionalUNet(nn.Module):
             ValueError: if the shape of ``x`` or ``timesteps`` is wrong, or an argument is given that the net does not
                 use.
         """
-        self._check_call(x, context, class_labels)
+        check_network_call(self, x, context=context, class_labels=class_labels)
         embedding = self.time_embedding(expand_timesteps(timesteps, x.shape[0], x.device))
-        h = self.conv_in(pixelunshuffle(self._pad(x), self.spatial_dims, self.config.space_to_depth))
+        padded = pad_to_multiple(x, self.size_multiple)
+        h = self.conv_in(pixelunshuffle(padded, self.spatial_dims, self.config.space_to_depth))
         skips = []
         for level, stages in enumerate(self.encoder):
             h = halve(self.downsamples[level - 1], h) if level else h
@@ -273,7 +283,7 @@ class ConditionalUNet(nn.Module):
                 h = self._run(stage, h, embedding, skips.pop())
             h = self.upsamples[level - 1](h) if level else h
         h = self.conv_out(F.silu(self.norm_out(h)))
-        return self._crop(pixelshuffle(h, self.spatial_dims, self.config.space_to_depth), x.shape)
+        return crop_to_size(pixelshuffle(h, self.spatial_dims, self.config.space_to_depth), x.shape[2:])
 
     def _run(
         self, stage: nn.Module, h: torch.Tensor, embedding: torch.Tensor, skip: torch.Tensor | None = None
@@ -281,31 +291,3 @@ class ConditionalUNet(nn.Module):
         if self.use_checkpoint and torch.is_grad_enabled():
             return checkpoint(stage, h, embedding, skip, use_reentrant=False)
         return stage(h, embedding, skip)
-
-    def _pad(self, x: torch.Tensor) -> torch.Tensor:
-        missing = [-length % self.size_multiple for length in x.shape[2:]]
-        if not any(missing):
-            return x
-        # At the far end only, so that the grid of the coarser levels keeps its origin whatever the size.
-        return F.pad(x, [side for pad in reversed(missing) for side in (0, pad)], mode="replicate")
-
-    def _crop(self, h: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-        if h.shape[2:] == shape[2:]:
-            return h
-        for axis, length in enumerate(shape[2:], start=2):
-            h = h.narrow(axis, 0, length)
-        return h.contiguous()
-
-    def _check_call(self, x: torch.Tensor, context: torch.Tensor | None, class_labels: torch.Tensor | None) -> None:
-        for name, value in (("context", context), ("class_labels", class_labels)):
-            if value is not None:
-                raise ValueError(
-                    f"{name} was given, but ConditionalUNet does not use it: leave it None and concatenate the "
-                    "condition to x as channels (conditioning_mode='concat')."
-                )
-        axes = ("H", "W", "D")[: self.spatial_dims]
-        if x.ndim != self.spatial_dims + 2 or x.shape[1] != self.in_channels or 0 in x.shape[2:]:
-            raise ValueError(
-                f"x has shape {tuple(x.shape)}; expected (B, {self.in_channels}, {', '.join(axes)}) with sizes from 1, "
-                f"for spatial_dims={self.spatial_dims} and in_channels={self.in_channels}."
-            )

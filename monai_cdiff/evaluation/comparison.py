@@ -104,6 +104,7 @@ class Comparison:
             for title, evaluation in self.evaluations.items()
         }
         self.warnings: list[str] = []
+        self.said: dict[str, list[str]] = {}
 
     def run(self) -> dict[str, Any]:
         """Restore and measure what is not there yet, and write it.
@@ -134,11 +135,17 @@ class Comparison:
             "reference": self.reference,
             "rows": rows,
             "examples": examples,
-            "warnings": list(dict.fromkeys(self.warnings)),
+            "warnings": [*dict.fromkeys(self.warnings), *self._said_once()],
         }
         write_json(results, self.output_dir / RESULTS)
         self._remove_other_pictures(examples)
         return results
+
+    def _said_once(self) -> list[str]:
+        """What has to be said of restorations, with the names of those that it is said of if it is not all."""
+        everyone = len(self.evaluations) * len(self.specs)
+        names = {text: ", ".join(dict.fromkeys(who)) for text, who in self.said.items() if len(who) < everyone}
+        return [f"{names[text]}: {text}" if text in names else text for text in self.said]
 
     def _make(self, spec: MethodSpec, evaluation: BundleEvaluation, own: Mapping[str, Any]) -> Method | str:
         """The method, or why it cannot be had."""
@@ -190,7 +197,8 @@ class Comparison:
         if not isinstance(method, str) and store is not None:
             try:
                 measured, said = score_method(method, store, evaluation, self.judges, originals)
-                self.warnings += [f"{name}: {text}" for text in said]
+                for text in said:
+                    self.said.setdefault(text, []).append(name)
                 return measured
             except _FAILURES as error:
                 reason = f"{type(error).__name__}: {error}"

@@ -297,7 +297,8 @@ def test_judges_of_sets_and_volumes(untrained: Made, tmp_path: Path) -> None:
     assert row(results, "bilinear")["brightness"] == pytest.approx(volume.mean(), rel=1e-2)
     assert 0 < row(results, "bilinear")["flicker"] < 1  # interpolated slices differ less
     assert row(results, "bilinear")["fid_pixels"] >= 0
-    assert any("fewer than 2048" in warning for warning in results["warnings"])
+    assert sum("FIDMetric" in warning and "fewer than 2048" in warning for warning in results["warnings"]) == 1
+    assert not any("bilinear" in warning or "subset_size" in warning for warning in results["warnings"])
 
 
 def _overrides(made: Made) -> dict[str, Any]:

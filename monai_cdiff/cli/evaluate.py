@@ -27,7 +27,7 @@ OUT/cache, so that an interrupted comparison goes on, and one with a further met
 METHOD is a name, or NAME=CHECKPOINT for weights of your own, each followed by ,ID=VALUE for ids of evaluate.json:
   sr        bilinear, bicubic
   denoise   noisy, median, nlm, tv, wavelet
-  inpaint   mean_fill, biharmonic
+  inpaint   mean_fill, harmonic, biharmonic
   any task  mean, sample, average, antithetic (the bundle's weights), regression=REGRESSION/checkpoints/model.pt,
             slow=,output=sample,num_inference_steps=20 (the bundle's weights in another way)
 The other methods are tested against the last one, or that of --reference. Research only, not for diagnosis."""

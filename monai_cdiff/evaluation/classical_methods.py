@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ..operators import upsample
+from ..operators import fill_masked, upsample
 from .bundle_evaluation import Case
 
 __all__ = ["CLASSICAL_METHODS", "ClassicalMethod", "remove_impulses"]
@@ -79,6 +79,16 @@ def _bicubic(case: Case) -> np.ndarray:
     return upsample(low_res, case.original.shape[:2], mode="bicubic")[0, 0].numpy()
 
 
+def _filled(fill: str) -> Callable[[Case], np.ndarray]:
+    """Filled anew, whatever the condition of the networks is filled with."""
+
+    def restore(case: Case) -> np.ndarray:
+        image, mask = (torch.from_numpy(np.asarray(values))[None] for values in (case.condition, case.mask))
+        return fill_masked(image, mask > 0, fill)[0].numpy()
+
+    return restore
+
+
 def _slice_by_slice(function: Callable[[np.ndarray], np.ndarray], image: np.ndarray) -> np.ndarray:
     if image.ndim == 2:
         return function(np.ascontiguousarray(image))
@@ -145,6 +155,7 @@ CLASSICAL_METHODS: dict[str, ClassicalMethod] = {
     "nlm": ClassicalMethod(("denoise",), "classical", "non-local means", _denoised(_non_local_means), "scikit-image"),
     "tv": ClassicalMethod(("denoise",), "classical", "total variation", _denoised(_total_variation), "scikit-image"),
     "wavelet": ClassicalMethod(("denoise",), "classical", "wavelet (BayesShrink)", _denoised(_wavelet), "scikit-image"),
-    "mean_fill": ClassicalMethod(("inpaint",), "trivial", "mean fill", _condition),
+    "mean_fill": ClassicalMethod(("inpaint",), "trivial", "mean fill", _filled("mean")),
+    "harmonic": ClassicalMethod(("inpaint",), "classical", "harmonic fill", _filled("harmonic")),
     "biharmonic": ClassicalMethod(("inpaint",), "classical", "biharmonic", _biharmonic, "scikit-image"),
 }

@@ -114,7 +114,7 @@ def known_methods(task: str) -> list[str]:
 
     Example:
         >>> known_methods("inpaint")
-        ['mean_fill', 'biharmonic', 'mean', 'sample', 'average', 'antithetic']
+        ['mean_fill', 'harmonic', 'biharmonic', 'mean', 'sample', 'average', 'antithetic']
     """
     return [*(name for name, method in CLASSICAL_METHODS.items() if task in method.tasks), *_OUTPUTS]
 

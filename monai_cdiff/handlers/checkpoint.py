@@ -32,7 +32,7 @@ TRAINING_FILE = "checkpoint.pt"
 MODEL_FILE = "model.pt"
 # settings that say what a training is; a resumed one cannot change them
 DEFINING = (
-    "task", "spatial_dims", "factor", "factors", "domain", "noise", "training_noise", "mask", "training_mask",
+    "task", "spatial_dims", "factor", "factors", "domain", "noise", "training_noise", "mask", "training_mask", "fill",
     "normalisation", "image_size", "training_subjects", "classes", "structures",
 )  # fmt: skip
 # what a checkpoint holds besides where the network is one of a diffusion

@@ -10,11 +10,13 @@ from .downsampling import (
     low_resolution_size,
     upsample,
 )
-from .masks import check_area, check_shapes, draw_mask, fill_masked
+from .harmonic import harmonic_fill
+from .masks import FILLS, check_area, check_shapes, draw_mask, fill_masked
 from .noise import gaussian_salt_pepper
 from .projection import match_low_resolution, recover_low_resolution
 
 __all__ = [
+    "FILLS",
     "UPSAMPLE_MODES",
     "check_area",
     "check_shapes",
@@ -22,6 +24,7 @@ __all__ = [
     "downsample_upsample",
     "draw_mask",
     "fill_masked",
+    "harmonic_fill",
     "gaussian_salt_pepper",
     "high_resolution_size",
     "low_resolution_size",

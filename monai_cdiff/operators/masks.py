@@ -9,8 +9,11 @@ import numpy as np
 import torch
 
 from ..utils import MaskShape, check_finite, check_integer, check_number, check_option
+from .harmonic import harmonic_fill
 
-__all__ = ["check_area", "check_shapes", "draw_mask", "fill_masked"]
+__all__ = ["FILLS", "check_area", "check_shapes", "draw_mask", "fill_masked"]
+
+FILLS = ("mean", "harmonic")
 
 _TRIES = 200  # pieces that fall on others add little; this many are tried to reach the area
 _STEPS = 2000  # of one stroke
@@ -71,20 +74,20 @@ def draw_mask(
 
 
 def fill_masked(image: torch.Tensor, mask: torch.Tensor, fill: float | str = "mean") -> torch.Tensor:
-    """Replace masked pixels by the mean of the measured ones, or by a number.
+    """Replace masked pixels by the mean of the measured ones, by what continues these smoothly, or by a number.
 
     Args:
-        image: (C, H, W) or (C, H, W, D); a slice along the last axis is filled with its own mean, one without measured
+        image: (C, H, W) or (C, H, W, D); slices along the last axis are filled each for itself, one without measured
             pixels with the mean of the volume.
         mask: the same shape with one channel, bool; what it covers may be NaN.
-        fill: ``"mean"`` or a number.
+        fill: ``"mean"``, ``"harmonic"`` (see :func:`~monai_cdiff.operators.harmonic.harmonic_fill`) or a number.
 
     Returns:
         The filled image; of its floating point type, float32 for integers. Measured pixels keep their values.
 
     Raises:
         ValueError: if the mask does not fit the image, nothing is measured, a measured pixel is NaN or infinite, or
-            ``fill`` is neither ``"mean"`` nor a number.
+            ``fill`` is neither of the names nor a number.
 
     Example:
         >>> fill_masked(torch.tensor([[[1.0, 3.0, 9.0]]]), torch.tensor([[[False, False, True]]])).tolist()
@@ -100,14 +103,27 @@ def fill_masked(image: torch.Tensor, mask: torch.Tensor, fill: float | str = "me
         raise ValueError(f"mask of shape {tuple(mask.shape)} covers the whole image; nothing is left to go by.")
     known = check_finite("image outside the mask", torch.where(measured, values, values.new_zeros(())))
     if isinstance(fill, str):
-        check_option("fill", fill, ["mean"])
+        check_option("fill", fill, FILLS)
         counts = measured.sum(dim=(1, 2), keepdim=True)
         precise = known.double()
         whole = precise.flatten(1).sum(1) / measured.sum()
         shown = whole.reshape(-1, *[1] * (image.ndim - 1))
         filling = torch.where(counts > 0, precise.sum(dim=(1, 2), keepdim=True) / counts.clamp(min=1), shown)
-        return torch.where(measured, values, filling.to(values.dtype))
+        filled = torch.where(measured, values, filling.to(values.dtype))
+        return _continued(filled, measured) if fill == "harmonic" else filled
     return torch.where(measured, values, values.new_tensor(check_number("fill", fill)))
+
+
+def _continued(filled: torch.Tensor, measured: torch.Tensor) -> torch.Tensor:
+    """Each slice that has measured pixels, filled smoothly."""
+    sliced = filled.movedim(-1, 0) if filled.ndim == 4 else filled[None]
+    shown = measured.movedim(-1, 0) if filled.ndim == 4 else measured[None]
+    some = shown.flatten(1).any(1)
+    precise = sliced.float() if sliced.dtype != torch.float64 else sliced
+    smooth = sliced.clone()
+    smooth[some] = harmonic_fill(precise[some], shown[some]).to(sliced.dtype)
+    smooth = torch.where(shown, sliced, smooth)
+    return smooth.movedim(0, -1) if filled.ndim == 4 else smooth[0]
 
 
 def check_area(area: Sequence[float]) -> tuple[float, float]:

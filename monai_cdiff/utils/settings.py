@@ -122,6 +122,7 @@ _SETTINGS: dict[str, Check] = {
     **dict.fromkeys(("amp", "consistent", "overwrite"), check_flag),
     **dict.fromkeys(("condition_dropout", "noise_correlation"), _number(0.0, 1.0)),
     **dict.fromkeys(("mask", "training_mask"), _MASK),
+    "fill": _option("mean", "harmonic"),
     "spatial_dims": _whole(2, 3),
     "learning_rate": _number(0.0, open_low=True),
     "num_inference_steps": _steps,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -11,10 +12,11 @@ import pydicom
 import pytest
 from PIL import Image
 
-from contracts.bundle_commands import AFFINE, bundle
+from contracts.bundle_commands import AFFINE, bundle, read_metrics, small, write_inputs
 from contracts.dicom_sources import write_projection, write_stack
 from monai_cdiff.cli import main
 from monai_cdiff.data import read_series
+from monai_cdiff.handlers import read_checkpoint
 
 SIZE = (24, 20, 4)
 
@@ -52,7 +54,7 @@ def test_dicom_outside_the_mask_is_stored_as_it_was(
     restored, there, found = read_series(tmp_path / "out")
     np.testing.assert_allclose(there, affine, atol=1e-5)
     assert np.array_equal(restored[mask == 0], original[mask == 0])
-    assert (restored[mask == 1] != original[mask == 1]).mean() > 0.9
+    assert (restored[mask == 1] != original[mask == 1]).mean() > 0.5  # the image is smooth, and so is the filling
     for old, new in zip(record.files, found.files):
         first, second = pydicom.dcmread(old), pydicom.dcmread(new)
         outside = mask[:, :, record.files.index(old)].T == 0
@@ -190,3 +192,20 @@ def test_what_is_to_be_filled_may_be_nan(tmp_path: Path, words: list[str]) -> No
         results.append(np.asarray(nibabel.load(tmp_path / name / "out" / "a_inpaint.nii.gz").dataobj))
     assert np.isfinite(results[1]).all() and np.array_equal(results[1][box() == 0], values[box() == 0])
     assert np.array_equal(results[1], results[0]) and np.array_equal(results[2], results[0])
+
+
+def test_what_the_network_begins_with_comes_from_the_checkpoint(tmp_path: Path, run: Callable[..., Any]) -> None:
+    data, output = write_inputs("inpaint", tmp_path / "data"), tmp_path / "out"
+    common = {"dataset_dir": str(data), "device": "cpu"}
+    training = {**small("inpaint"), **common, "output_dir": str(output)}
+    run("training", "inpaint/train", **training, fill="harmonic")
+    weights = str(output / "checkpoints" / "model.pt")
+    assert read_checkpoint(weights)["settings"]["fill"] == "harmonic"
+    run("run", "inpaint/evaluate", **common, checkpoint=weights, output_dir=str(tmp_path / "score"))
+    harmonic = read_metrics(tmp_path / "score")["baseline"]
+    run("run", "inpaint/evaluate", **common, checkpoint=weights, output_dir=str(tmp_path / "mean"), fill="mean")
+    mean = read_metrics(tmp_path / "mean")["baseline"]
+    assert (harmonic["name"], mean["name"]) == ("harmonic fill", "mean fill")
+    assert harmonic["psnr"] > mean["psnr"] + 10  # the images are smooth
+    with pytest.raises(Exception, match="fill='median'"):
+        run("training", "inpaint/train", **training, fill="median")

@@ -24,16 +24,17 @@ BASELINES = {"sr": "bilinear", "denoise": "noisy image", "inpaint": "mean fill"}
 OWN = {
     "train": {
         "baseline", "checked", "choices", "datalist#dimensions", "domain", "factor", "factor_input", "factors",
-        "facts", "loading", "mask", "mask_seed", "max_iterations", "neighbours", "network_def#in_channels", "noise",
-        "noise_seed", "parameterization", "patch_size", "preprocessing", "settings", "source", "task", "test#dataset",
-        "test#volumes", "titles", "train#items", "train#preprocessing", "train#volume_preprocessing", "train#volumes",
-        "training_mask", "training_noise", "val_images", "val_interval", "val_slices_per_volume", "validate#dataset",
-        "validate#inferer", "validate#volumes",
+        "facts", "fill", "loading", "mask", "mask_seed", "max_iterations", "neighbours", "network_def#in_channels",
+        "noise", "noise_seed", "parameterization", "patch_size", "preprocessing", "settings", "source", "task",
+        "test#dataset", "test#volumes", "titles", "train#items", "train#preprocessing", "train#volume_preprocessing",
+        "train#volumes", "training_mask", "training_noise", "val_images", "val_interval", "val_slices_per_volume",
+        "validate#dataset", "validate#inferer", "validate#volumes",
     },
     "evaluate": {
         "baseline", "checked", "consistent", "datalist#dimensions", "dataset#neighbours", "domain", "factor",
-        "factor_input", "facts", "handlers", "inferer", "is_consistent", "loading", "mask", "mask_seed", "neighbours",
-        "network_def#in_channels", "noise", "noise_seed", "preprocessing", "source", "task", "titles", "volumes#data",
+        "factor_input", "facts", "fill", "handlers", "inferer", "is_consistent", "loading", "mask", "mask_seed",
+        "neighbours", "network_def#in_channels", "noise", "noise_seed", "preprocessing", "source", "task", "titles",
+        "volumes#data",
     },
     "inference": {
         "checked", "consistent", "derivation", "factor", "factor_input", "handlers", "images", "initialize", "inputs",
@@ -253,7 +254,8 @@ def test_weights_are_those_of_the_metadata(task: str) -> None:
     assert checkpoint_sha256(weights) == metadata["model_sha256"] and weights.stat().st_size < 20 * 2**20
     saved = read_checkpoint(weights)
     assert saved["settings"]["task"] == task and saved["parameterization"] == metadata["parameterization"]
-    assert metadata["eval_metrics"]["psnr"] > metadata["eval_metrics"]["psnr_" + BASELINES[task].replace(" ", "_")] + 2
+    baseline = BASELINES[task].replace(" ", "_")
+    assert metadata["eval_metrics"]["psnr"] > metadata["eval_metrics"][f"psnr_{baseline}"] + 2
 
 
 def test_configurations_agree_where_they_say_the_same(task: str) -> None:

@@ -222,7 +222,7 @@ def test_a_slice_that_is_wholly_masked_takes_the_mean_of_the_volume() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("fill", ["mean", 0.0])
+@pytest.mark.parametrize("fill", ["mean", "harmonic", 0.0])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 def test_what_is_masked_does_not_leak(value: float, fill: float | str, dtype: torch.dtype) -> None:
     image = torch.rand(2, 8, 6, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
@@ -251,7 +251,7 @@ def test_errors_of_filling() -> None:
         fill_masked(image, torch.zeros(1, 4, 5, dtype=torch.bool))
     with pytest.raises(ValueError, match="torch.uint8, must be bool"):
         fill_masked(image, mask.byte())
-    with pytest.raises(ValueError, match="fill='median' is not supported; allowed: 'mean'"):
+    with pytest.raises(ValueError, match="fill='median' is not supported; allowed: 'mean', 'harmonic'"):
         fill_masked(image, mask, "median")
     with pytest.raises(ValueError, match="fill=nan must be a finite number"):
         fill_masked(image, mask, math.nan)

@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import Randomizable, Transform
 from monai.utils import TransformBackends, convert_to_tensor
 
-from monai_cdiff.operators import check_area, check_shapes, draw_mask, fill_masked
+from monai_cdiff.operators import FILLS, check_area, check_shapes, draw_mask, fill_masked
 from monai_cdiff.utils import MaskShape, check_finite, check_integer, check_number, check_option
 
 from ..images import channel_first, like, random_state, slice_states, with_record
@@ -185,7 +185,8 @@ class MaskImage(Transform):
     """Take what a mask covers out of an image: the condition of inpainting, the filled image and its mask.
 
     Args:
-        fill: what masked pixels become: ``"mean"`` of the measured pixels of the slice, or a number.
+        fill: what masked pixels become: ``"mean"`` of the measured pixels of the slice, ``"harmonic"`` for what
+            continues these smoothly, or a number.
 
     Raises:
         ValueError: if ``fill`` is neither.
@@ -198,7 +199,7 @@ class MaskImage(Transform):
     backend = [TransformBackends.TORCH]
 
     def __init__(self, fill: float | str = "mean") -> None:
-        self.fill = check_option("fill", fill, ["mean"]) if isinstance(fill, str) else check_number("fill", fill)
+        self.fill = check_option("fill", fill, FILLS) if isinstance(fill, str) else check_number("fill", fill)
 
     def __call__(  # type: ignore[override]
         self, img: NdarrayOrTensor, mask: NdarrayOrTensor

@@ -163,7 +163,7 @@ class MaskImaged(MapTransform):
     Args:
         keys: keys of the images to mask, each of shape (C, H, W) or (C, H, W, D).
         mask_key: key of the mask, of shape (1, H, W[, D]).
-        fill: ``"mean"`` of the measured pixels of the slice, or a number.
+        fill: ``"mean"`` of the measured pixels of the slice, ``"harmonic"``, or a number.
         allow_missing_keys: pass over keys that the data does not have; the mask must be there.
 
     Raises:

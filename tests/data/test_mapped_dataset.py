@@ -115,6 +115,7 @@ data = [{"image": [[[float(n)]]]} for n in range(8)]
 choose = Lambdad("image", lambda x: x if "image" in {"image", "label", "pred"} else None)
 MappedCacheDataset(data, Compose([Counted(f"{folder}/log", 0.2), choose]), f"{folder}/cache", progress=False)
 dist.barrier()
+dist.destroy_process_group()
 """
 
 

@@ -191,6 +191,7 @@ for metric in (fid, kid):
         metric(y=real)
 torch.save([fid.aggregate(), kid.aggregate(), fid.get_buffer()], f"{folder}/{rank}.pt")
 dist.barrier()
+dist.destroy_process_group()  # its threads would end the process by an abort, now and then
 """
 
 

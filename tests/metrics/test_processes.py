@@ -31,6 +31,7 @@ volumes(deep[0], deep[1])
 torch.save([metric.aggregate() for metric in (*metrics, volumes)], f"{folder}/{world}-{rank}.pt")
 if world > 1:
     dist.barrier()
+    dist.destroy_process_group()  # its threads would end the process by an abort, now and then
 """
 
 

@@ -108,6 +108,8 @@ class BundleEvaluation:
             self.parser["inferer#progress"] = False
         check_settings(self.get("checked") or {})
         self._network: torch.nn.Module | None = None
+        self._dataset: ItemDataset | None = None
+        self._items: dict[int, list[int]] = {}
         self._digests: dict[int, str] = {}
 
     def __getitem__(self, name: str) -> Any:
@@ -137,12 +139,14 @@ class BundleEvaluation:
     @property
     def dataset(self) -> ItemDataset:
         """The items; subjects of the training are refused, but in ``split="training"``."""
-        if self["split"] != "training":
-            check_unseen(self["datalist"][self["split"]], self.trained.get("training_subjects", []))
-        found = self["dataset"]
-        if not isinstance(found, ItemDataset):
-            raise ValueError(f"{self.root}: id 'dataset' is {type(found).__name__}; it must be an ItemDataset.")
-        return found
+        if self._dataset is None:  # asked for by every item, so looked at once
+            if self["split"] != "training":
+                check_unseen(self["datalist"][self["split"]], self.trained.get("training_subjects", []))
+            found = self["dataset"]
+            if not isinstance(found, ItemDataset):
+                raise ValueError(f"{self.root}: id 'dataset' is {type(found).__name__}; it must be an ItemDataset.")
+            self._dataset = found
+        return self._dataset
 
     def spacing(self) -> list[list[float]]:
         """Smallest and largest voxel size of the test images along each axis, in mm; nothing for pictures."""
@@ -200,7 +204,10 @@ class BundleEvaluation:
 
     def items_of(self, volume: int) -> list[int]:
         """Positions of the items that an image was cut into."""
-        return [n for n, (of, _) in enumerate(self.dataset.index) if of == volume]
+        if not self._items:
+            for n, (of, _) in enumerate(self.dataset.index):
+                self._items.setdefault(of, []).append(n)
+        return self._items[volume]
 
     def entry(self, volume: int) -> dict[str, Any]:
         """An image's entry in the datalist."""

@@ -9,7 +9,6 @@ import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,12 @@ from monai.data import MetaTensor
 
 from .. import __version__
 from ..handlers import upright
-from ..utils import bundle_version, check_integer, replacing, write_json
+from ..utils import bundle_version, check_integer, write_array, write_json
 from .bundle_evaluation import BundleEvaluation
 from .feature_scores import feature_columns
 from .image_scores import Column
 from .method_scores import SECONDS, Judges, OriginalScores, score_method, score_originals
-from .methods import Method, MethodSpec, make_method
+from .methods import Method, MethodSpec, installed_version, make_method
 from .restored_images import RestoredImages
 from .result_rows import Measured, make_row
 from .results_file import ORIGINAL, RESULTS
@@ -128,7 +127,7 @@ class Comparison:
             "environment": _environment(self.first),
             "task": self.first.task,
             "bundle": dict(zip(("name", "version"), bundle_version(self.first.root).rsplit(" ", 1))),
-            "test_set": self._test_set(digests),
+            "test_set": self._test_set(digests, rows[0]["n_subjects"]),
             "seed": self.first["seed"],
             "metrics": [column._asdict() for column in self._columns()],
             "methods": [self._description(spec) for spec in self.specs],
@@ -256,8 +255,7 @@ class Comparison:
     def _picture(self, file: Path, image: np.ndarray, affine: torch.Tensor) -> str:
         """Of a volume the middle slice, as radiologists look at it; the first axis goes to the right."""
         plane = upright(MetaTensor(torch.from_numpy(image)[None], affine=affine)).T
-        with replacing(self.output_dir / file) as temporary, open(temporary, "wb") as stream:
-            np.save(stream, np.ascontiguousarray(plane, dtype=np.float32))
+        write_array(plane, self.output_dir / file)
         return file.as_posix()
 
     def _remove_other_pictures(self, examples: Sequence[Mapping[str, Any]]) -> None:
@@ -270,13 +268,13 @@ class Comparison:
                 if not any(file.parent.iterdir()):
                     file.parent.rmdir()
 
-    def _test_set(self, digests: Sequence[str]) -> dict[str, Any]:
+    def _test_set(self, digests: Sequence[str], num_subjects: int) -> dict[str, Any]:
         settings = {**self.first.settings(), "dataset_dir": _last_names(self.first["dataset_dir"])}
         settings |= {} if self.vary is None else {self.vary[0]: list(self.vary[1])}
         return {
             "split": self.first["split"],
             "n_images": len(self.first),
-            "n_subjects": len({self.first.case(n).subject for n in range(len(self.first))}),
+            "n_subjects": num_subjects,
             "sha256": hashlib.sha256("\n".join(digests).encode()).hexdigest(),
             "settings": settings,
         }
@@ -334,13 +332,9 @@ def _evenly_spaced(count: int, length: int) -> list[int]:
 
 
 def _environment(evaluation: BundleEvaluation) -> dict[str, Any]:
-    known = {"monai_cdiff": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            known[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return {**known, "device": str(evaluation["device"]), "machine": platform.machine()}
+    own = {"monai_cdiff": __version__, "python": platform.python_version()}
+    others = {package: found for package in _PACKAGES if (found := installed_version(package)) is not None}
+    return {**own, **others, "device": str(evaluation["device"]), "machine": platform.machine()}
 
 
 def _last_names(source: Any) -> Any:

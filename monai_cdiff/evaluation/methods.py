@@ -13,7 +13,7 @@ from .. import __version__
 from .bundle_evaluation import TEST_SET_IDS, BundleEvaluation, Case
 from .classical_methods import CLASSICAL_METHODS
 
-__all__ = ["Method", "MethodSpec", "known_methods", "make_method", "parse_method", "plain_value"]
+__all__ = ["Method", "MethodSpec", "installed_version", "known_methods", "make_method", "parse_method", "plain_value"]
 
 # What one checkpoint of a diffusion gives: a point on the line between least error and most texture.
 _OUTPUTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -68,7 +68,9 @@ class _Classical:
         self._function, self._package = found.function, found.package
 
     def describe(self) -> dict[str, Any]:
-        settings = {"package": f"{self._package} {_version(self._package)}"} if self._package else {}
+        version = installed_version(self._package) if self._package else None
+        missing = f"missing, monai_cdiff {__version__}"
+        settings = {"package": f"{self._package} {version or missing}"} if self._package else {}
         return {"checkpoint_sha256": None, "iterations": None, "settings": settings}
 
     def cautions(self) -> list[str]:
@@ -225,10 +227,16 @@ def _listed(task: str) -> str:
     return ", ".join(known_methods(task))
 
 
-def _version(package: str) -> str:
+def installed_version(package: str) -> str | None:
+    """Of a package; None if it is not installed.
+
+    Example:
+        >>> installed_version("no-such-package") is None
+        True
+    """
     from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version(package)
     except PackageNotFoundError:
-        return f"missing, monai_cdiff {__version__}"
+        return None

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..utils import replacing, write_json
+from ..utils import write_array, write_json
 from .bundle_evaluation import Case
 
 __all__ = ["RestoredImages"]
@@ -82,8 +82,7 @@ class RestoredImages:
         for case, image in zip(cases, images, strict=True):
             _check(case, image)
         for case, image in zip(cases, images, strict=True):
-            with replacing(self.path(case)) as temporary, open(temporary, "wb") as file:
-                np.save(file, image.astype(np.float32))
+            write_array(image, self.path(case))
             self._seconds[case.digest] = seconds
         write_json(self._seconds, self.folder / _SECONDS)
         return len(cases)

@@ -13,7 +13,7 @@ from .bundle import (
 )
 from .checks import check_finite, check_flag, check_integer, check_number, check_option
 from .enums import ConditioningMode, DownsampleDomain, MaskShape, PredictionType, Target
-from .files import replacing, write_json
+from .files import replacing, write_array, write_json
 from .neighbours import with_neighbours
 from .overrides import check_overrides
 from .precision import amp_by_default, amp_dtype, autocast
@@ -59,5 +59,6 @@ __all__ = [
     "tile_layout",
     "to_device",
     "with_neighbours",
+    "write_array",
     "write_json",
 ]

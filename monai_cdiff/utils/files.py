@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["replacing", "write_json"]
+import numpy as np
+
+__all__ = ["replacing", "write_array", "write_json"]
 
 
 @contextmanager
@@ -30,6 +32,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_array(array: np.ndarray, path: str | os.PathLike[str]) -> None:
+    """Write ``array`` as a ``.npy`` file of float32, whole or not at all."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, np.ascontiguousarray(array, dtype=np.float32))
 
 
 def write_json(content: Any, path: str | os.PathLike[str]) -> None:

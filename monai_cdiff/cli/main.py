@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import bundle, dicom, evaluate, restore, study
+from . import bundle, dicom, evaluate, report, restore, study
 from .errors import FAILURE, WRONG_INPUT, CommandError
 
 __all__ = ["main"]
@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     dicom.add_command(commands)
     bundle.add_command(commands)
     evaluate.add_command(commands)
+    report.add_command(commands)
     study.add_command(commands)
     return parser
 

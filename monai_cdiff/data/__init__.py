@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .checked_dataset import CheckedDataset
-from .datalist import check_unseen, make_datalist, summarize_datalist, write_datalist
+from .datalist import make_datalist, summarize_datalist, write_datalist
 from .derivation import Derivation
 from .dicom_derived import check_writable, write_derived
 from .dicom_reader import DicomSeriesReader
@@ -31,6 +31,7 @@ from .patient_folders import image_dimensions, is_jpeg, is_nifti, is_raster, sub
 from .raster_reader import RasterReader, read_raster
 from .raster_writer import RasterWriter
 from .sample import prepare_sample_data
+from .unseen import check_unseen, image_hashes
 
 __all__ = [
     "CheckedDataset",
@@ -57,6 +58,7 @@ __all__ = [
     "find_cache_dir",
     "ignore_interrupt",
     "image_dimensions",
+    "image_hashes",
     "is_jpeg",
     "is_nifti",
     "is_raster",

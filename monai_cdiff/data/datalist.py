@@ -18,7 +18,7 @@ from ..utils import check_integer, check_number, check_option, derive_seed, writ
 from .dicom_series import scan_series
 from .patient_folders import Item, dicom_items, find_items, image_dimensions, is_nifti, is_raster, stem
 
-__all__ = ["check_unseen", "make_datalist", "summarize_datalist", "write_datalist"]
+__all__ = ["make_datalist", "summarize_datalist", "write_datalist"]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
@@ -104,20 +104,6 @@ def summarize_datalist(datalist: dict[str, list[Item]]) -> str:
         f"{split}: {count(len({item['subject'] for item in items}), 'subject')}, {count(len(items), 'image')}"
         for split, items in datalist.items()
     )
-
-
-def check_unseen(items: Sequence[Item], training_subjects: Sequence[str]) -> None:
-    """Refuse to score images of subjects that a network was trained on.
-
-    Raises:
-        ValueError: if some of ``items`` are of ``training_subjects``; the message names them.
-    """
-    known = sorted({item["subject"] for item in items} & set(training_subjects))
-    if known:
-        raise ValueError(
-            f"{len(known)} subjects to score were in the training: {', '.join(known[:5])}. Give the dataset_dir and "
-            "split_seed of the training, or --split training to score them all the same."
-        )
 
 
 def write_datalist(datalist: dict[str, Any], path: PathLike) -> None:

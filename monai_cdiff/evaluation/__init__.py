@@ -14,17 +14,18 @@ from .image_pairs import ImagePair, list_pairs, read_pair
 from .image_scores import Column, image_metrics, score_images
 from .judges import accuracy_metric, classifier_features, dice_metric
 from .method_scores import Judges
-from .methods import MethodSpec, known_methods, make_method, parse_method, plain_value
+from .methods import MethodSpec, known_methods, make_method, parse_method, plain_value, training_configs
 from .published import published_table
 from .reader_study import key_path, make_study
 from .restored_images import RestoredImages
 from .result_report import report_html, write_report
 from .result_rows import Measured, make_row
-from .result_tables import difference_table, result_table, results_csv, results_markdown
+from .result_tables import difference_table, result_table
 from .results_file import ORIGINAL, read_results
 from .setting_curves import draw_curves
 from .study_score import PooledScore, ReaderScore, StudyScore, score_study
 from .table import Block, Cell, Table, table_html, table_markdown
+from .table_files import results_csv, results_markdown, write_tables
 from .two_sample import STANDS_IN, TwoSampleResult, two_sample_test
 from .volume_scores import VolumeCase, VolumeMetric, flicker_metric, score_volumes
 
@@ -86,6 +87,8 @@ __all__ = [
     "score_volumes",
     "table_html",
     "table_markdown",
+    "training_configs",
     "two_sample_test",
     "write_report",
+    "write_tables",
 ]

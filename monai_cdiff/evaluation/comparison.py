@@ -282,8 +282,8 @@ class Comparison:
     def _description(self, spec: MethodSpec) -> dict[str, Any]:
         method = next(iter(self.methods.values()))[spec.name]
         if isinstance(method, str):
-            unknown: dict[str, Any] = {"checkpoint_sha256": None, "settings": {}, "iterations": None}
-            return {"name": spec.name, "kind": "missing", "title": spec.name, **unknown}
+            unknown: dict[str, Any] = dict.fromkeys(("checkpoint_sha256", "iterations", "train_seconds"))
+            return {"name": spec.name, "kind": "missing", "title": spec.name, "settings": {}, **unknown}
         description = method.describe()
         name, values = self.vary or ("", [])
         varied = {name: list(values)} if name in description["settings"] else {}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +16,18 @@ from .. import __version__
 from .bundle_evaluation import TEST_SET_IDS, BundleEvaluation, Case
 from .classical_methods import CLASSICAL_METHODS
 
-__all__ = ["Method", "MethodSpec", "installed_version", "known_methods", "make_method", "parse_method", "plain_value"]
+__all__ = [
+    "Method",
+    "MethodSpec",
+    "RIVALS",
+    "installed_version",
+    "known_methods",
+    "make_method",
+    "parse_method",
+    "plain_value",
+    "split_training",
+    "training_configs",
+]
 
 # What one checkpoint of a diffusion gives: a point on the line between least error and most texture.
 _OUTPUTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -22,11 +36,14 @@ _OUTPUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "average": ("average of 8 samples", {"output": "average", "num_samples": 8}),
     "antithetic": ("average of 8 samples in mirrored pairs", {"output": "antithetic", "num_samples": 8}),
 }
+# Networks that are trained by an overlay of their own name.
+RIVALS = ("regression", "pix2pix", "srgan", "upgan", "hpunet")
 # Ids that say how a network restores, and so belong to its name in the cache.
 _SAMPLING = ("num_inference_steps", "output", "num_samples", "guidance_scale", "seed", "amp", "consistent")
 # Ids that the images, and so the files of the cache, or the description hold already, or that change no restoration.
 _APART = (*TEST_SET_IDS, "checkpoint", "output_dir", "cache_dir", "device")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+_TRAINING = re.compile(r"(.+)\.(\d+)")
 
 
 class MethodSpec:
@@ -71,7 +88,7 @@ class _Classical:
         version = installed_version(self._package) if self._package else None
         missing = f"missing, monai_cdiff {__version__}"
         settings = {"package": f"{self._package} {version or missing}"} if self._package else {}
-        return {"checkpoint_sha256": None, "iterations": None, "settings": settings}
+        return {"checkpoint_sha256": None, "iterations": None, "train_seconds": None, "settings": settings}
 
     def cautions(self) -> list[str]:
         return []
@@ -98,9 +115,11 @@ class _Learned:
             settings["sampler"] = type(self.evaluation["sampler"]).__name__
         others = self.evaluation.overrides.items()
         settings |= {name: value for name, value in others if name.split("#")[0] not in _APART and name not in settings}
+        content = read_checkpoint(self.evaluation.checkpoint)
         return {
             "checkpoint_sha256": self.evaluation.sha256,
-            "iterations": read_checkpoint(self.evaluation.checkpoint)["iteration"],
+            "iterations": content["iteration"],
+            "train_seconds": content.get("train_seconds"),
             "settings": settings,
         }
 
@@ -150,14 +169,26 @@ def parse_method(text: str, task: str) -> MethodSpec:
         if equals or pairs:
             raise ValueError(f"methods: {text!r}: {name!r} takes no checkpoint and no settings.")
         return MethodSpec(name)
-    if name in _OUTPUTS:
-        return MethodSpec(name, checkpoint or None, {**_OUTPUTS[name][1], **pairs})
+    family = split_training(name)[0]
+    if family in _OUTPUTS:
+        return MethodSpec(name, checkpoint or None, {**_OUTPUTS[family][1], **pairs})
     if not equals:
         raise ValueError(
             f"methods: {name!r} is none of {_listed(task)}; for weights of your own give {name}=CHECKPOINT, for the "
             f"bundle's with other settings {name}=,ID=VALUE."
         )
     return MethodSpec(name, checkpoint or None, pairs)
+
+
+def split_training(name: str) -> tuple[str, int | None]:
+    """What a name calls a method, and which of its trainings, where it ends in a number.
+
+    Example:
+        >>> split_training("pix2pix.2"), split_training("mean")
+        (('pix2pix', 2), ('mean', None))
+    """
+    found = _TRAINING.fullmatch(name)
+    return (found[1], int(found[2])) if found else (name, None)
 
 
 def plain_value(text: str) -> Any:
@@ -199,10 +230,41 @@ def make_method(spec: MethodSpec, reference: BundleEvaluation, overrides: Mappin
     own = {**overrides, **of_the_test, **spec.overrides}
     if spec.checkpoint is not None:
         own["checkpoint"] = spec.checkpoint
+        if not Path(spec.checkpoint).expanduser().exists():
+            raise FileNotFoundError(_how_to_train(spec, reference))
     evaluation = BundleEvaluation(reference.root, own)
     evaluation.check_alike(reference, spec.name)
     len(evaluation)  # refuses subjects of its training
     return _Learned(spec, evaluation)
+
+
+def training_configs(bundle: str | os.PathLike[str], method: str) -> list[str]:
+    """The configurations of a bundle that together train a method, in their order.
+
+    Args:
+        bundle: its folder.
+        method: a name of a learned method, such as "pix2pix"; a name that no overlay has is that of the diffusion.
+
+    Returns:
+        Paths, ``train.json`` first.
+
+    Example:
+        >>> training_configs("bundles/sr", "srgan")  # doctest: +SKIP
+        ['bundles/sr/configs/train.json', 'bundles/sr/configs/regression.json', 'bundles/sr/configs/srgan.json']
+    """
+    folder = Path(bundle, "configs")
+    rival = method in RIVALS and (folder / f"{method}.json").is_file()
+    return [str(folder / f"{name}.json") for name in ("train", *dict.fromkeys(["regression", method] if rival else []))]
+
+
+def _how_to_train(spec: MethodSpec, reference: BundleEvaluation) -> str:
+    configs = str(training_configs(reference.root, split_training(spec.name)[0]))
+    command = ["python", "-m", "monai.bundle", "run", "training", "--config_file", configs]
+    command += ["--bundle_root", str(reference.root), "--dataset_dir", str(reference["dataset_dir"] or "DATA")]
+    return (
+        f"{spec.name}={spec.checkpoint}: there are no such weights. {shlex.join([*command, '--output_dir', 'OUT'])} "
+        "trains them, and leaves OUT/checkpoints/model.pt."
+    )
 
 
 def _pair(word: str, text: str) -> tuple[str, Any]:
@@ -215,12 +277,14 @@ def _pair(word: str, text: str) -> tuple[str, Any]:
 
 
 def _title(spec: MethodSpec) -> str:
-    if spec.name not in _OUTPUTS:
-        return spec.name.replace("_", " ")
-    title, usual = _OUTPUTS[spec.name]
+    family, training = split_training(spec.name)
+    ending = [] if training is None else [f"training {training}"]
+    if family not in _OUTPUTS:
+        return ", ".join([family.replace("_", " "), *ending])
+    title, usual = _OUTPUTS[family]
     own = {name: value for name, value in spec.overrides.items() if usual.get(name) != value}
-    said = spec.name if own.keys() & usual.keys() else title
-    return ", ".join(["ours", said, *(f"{name} {value}" for name, value in own.items())])
+    said = family if own.keys() & usual.keys() else title
+    return ", ".join(["ours", said, *(f"{name} {value}" for name, value in own.items()), *ending])
 
 
 def _listed(task: str) -> str:

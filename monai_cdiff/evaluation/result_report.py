@@ -14,11 +14,11 @@ from typing import Any
 from ..utils import replacing
 from .example_figures import draw_examples
 from .figure_file import ResultFigure
-from .published import published_table
-from .result_tables import count_images, difference_table, result_table, results_csv, results_markdown, tasks_of
+from .result_tables import count_images, tasks_of
 from .results_file import TASKS, read_results
 from .setting_curves import draw_curves
 from .table import one_line, table_html
+from .table_files import tables_of, write_tables
 
 __all__ = ["report_html", "write_report"]
 
@@ -50,9 +50,8 @@ def write_report(out_dir: str | os.PathLike[str]) -> list[Path]:
     folder = Path(out_dir)
     results = read_results(folder)
     figures = [*draw_curves(results), *draw_examples(results, folder)]
+    tables = write_tables(folder)
     written = {
-        folder / "tables.md": results_markdown(results).encode(),
-        folder / "tables.csv": results_csv(results).encode(),
         **{folder / _FIGURES / f"{figure.name}.png": figure.png for figure in figures},
         folder / "report.html": report_html(results, figures).encode(),
     }
@@ -62,7 +61,7 @@ def write_report(out_dir: str | os.PathLike[str]) -> list[Path]:
     for path in (folder / _FIGURES).glob("*.png"):
         if _OUR_FIGURE.fullmatch(path.name) and path not in written:
             path.unlink()
-    return list(written)
+    return [*tables, *written]
 
 
 def report_html(results: dict[str, Any], figures: Sequence[ResultFigure] = ()) -> str:
@@ -122,11 +121,10 @@ def _tables(results: dict[str, Any]) -> Iterable[str]:
     for task in tasks:
         if len(tasks) > 1:
             yield f"<h3>{TASKS[task]}</h3>"
-        yield table_html(result_table(results, task))
-        if differences := difference_table(results, task):
-            yield table_html(differences)
+        *own, published = tables_of(results, task)
+        yield from map(table_html, own)
         yield "<h3>The publication’s numbers</h3>"
-        yield table_html(published_table(task))
+        yield table_html(published)
 
 
 def _figure(figure: ResultFigure) -> str:

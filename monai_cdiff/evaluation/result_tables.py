@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from .published import published_table
 from .results_file import ORIGINAL, TASKS, method_titles, rows_of
-from .table import Block, Cell, Table, one_line, table_markdown
+from .table import Block, Cell, Table, decimals, number_text, one_line, rounded
 
-__all__ = [
-    "count_images",
-    "difference_table",
-    "metric_title",
-    "result_table",
-    "results_csv",
-    "results_markdown",
-    "tasks_of",
-]
+__all__ = ["count_images", "difference_table", "metric_title", "result_table", "tasks_of"]
 
 _ARROWS = {"higher": " ↑", "lower": " ↓", "one": " → 1", "half": " → 0.5", "zero": " → 0", "": ""}
 # How far from good a value is.
@@ -31,9 +20,8 @@ _DISTANCE: dict[str, Callable[[float], float]] = {
     "half": lambda value: abs(value - 0.5),
     "zero": abs,
 }
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _P_REMARK = "p: two-sided, of a paired test over subjects; not corrected for the number of comparisons."
-_PARTS = ("interval_low", "interval_high", "n", "difference", "p", "reason")
+_DIVERGED = "did not converge"
 
 
 def count_images(images: int, subjects: int) -> str:
@@ -69,6 +57,7 @@ def result_table(results: dict[str, Any], task: str) -> Table:
         >>> table = result_table(results, "denoise")  # doctest: +SKIP
     """
     blocks, titles = rows_of(results, task), method_titles(results)
+    kinds = {method["name"]: method["kind"] for method in results["methods"]}
     rows = [row for block in blocks.values() for row in block]
     sizes = {(row["n"], row["n_subjects"]) for row in rows}
     notes: list[str] = []
@@ -78,11 +67,14 @@ def result_table(results: dict[str, Any], task: str) -> Table:
         lines = []
         for row in block:
             size = [] if len(sizes) == 1 else [Cell(f"{row['n']} / {row['n_subjects']}")]
-            lines.append([Cell(titles[row["method"]]), *size, *(column[number] for column in columns)])
+            lines.append([_method(row, block, titles, kinds), *size, *(column[number] for column in columns)])
             number += 1
         shown.append(Block(lines, setting))
     count = f" {count_images(rows[0]['n'], rows[0]['n_subjects'])}." if len(sizes) == 1 else ""
     bracket = any(cell.detail for column in columns for cell in column)
+    remarks = [f"{metric['title']}: {metric['note']}" for metric in results["metrics"] if metric.get("note")]
+    if any(block.rows[n][0].detail for block in shown for n in range(len(block.rows))):
+        remarks.append(f"{_DIVERGED}: trained, and yet of a lower PSNR than the image as it came")
     return Table(
         f"{TASKS[task]}, {results['test_set']['split']} split.{count}"
         + (" In brackets 95 % intervals." if bracket else ""),
@@ -90,7 +82,7 @@ def result_table(results: dict[str, Any], task: str) -> Table:
         shown,
         head="setting" if any(blocks) else "",
         notes=notes,
-        remarks=[f"{metric['title']}: {metric['note']}" for metric in results["metrics"] if metric.get("note")],
+        remarks=remarks,
     )
 
 
@@ -118,7 +110,7 @@ def difference_table(results: dict[str, Any], task: str) -> Table | None:
     if not metrics:
         return None
     digits = {
-        metric["name"]: _digits(row.get(f"{metric['name']}_difference") for row in rows) for metric in metrics
+        metric["name"]: decimals(row.get(f"{metric['name']}_difference") for row in rows) for metric in metrics
     }
     shown = []
     for setting, block in blocks.items():
@@ -136,60 +128,22 @@ def difference_table(results: dict[str, Any], task: str) -> Table | None:
     )
 
 
-def results_markdown(results: dict[str, Any]) -> str:
-    """All tables of an evaluation in Markdown, those of the publication beside them.
-
-    Example:
-        >>> text = results_markdown(results)  # doctest: +SKIP
-    """
-    parts = []
-    for task in tasks_of(results):
-        tables = [result_table(results, task), difference_table(results, task), published_table(task)]
-        parts += [f"## {TASKS[task]}", *(table_markdown(table) for table in tables if table)]
-    return "\n\n".join(parts) + "\n"
-
-
-def results_csv(results: dict[str, Any]) -> str:
-    """One line a row, after RFC 4180, with the digits that a float64 has; what is not there is empty.
-
-    Example:
-        >>> text = results_csv(results)  # doctest: +SKIP
-    """
-    names = [metric["name"] for metric in results["metrics"]]
-    titles = method_titles(results)
-    kinds = {method["name"]: method["kind"] for method in results["methods"]}
-    lines: list[list[Any]] = [["task", "setting", "method", "title", "kind", "n", "n_subjects"]]
-    lines[0] += [column for name in names for column in (name, *(f"{name}_{part}" for part in _PARTS))]
-    for task in tasks_of(results):
-        for setting, rows in rows_of(results, task).items():
-            for row in rows:
-                who = [task, setting, row["method"], titles[row["method"]], kinds.get(row["method"], "")]
-                line: list[Any] = [*who, row["n"], row["n_subjects"]]
-                for name in names:
-                    low, high = row.get(f"{name}_interval") or (None, None)
-                    rest = (row.get(f"{name}_{part}") for part in _PARTS[2:])
-                    line += [row[name], low, high, *rest]
-                lines.append(line)
-    file = io.StringIO(newline="")
-    # a line break within a field is allowed, but would make two lines of a row
-    csv.writer(file).writerows([_plain(value) for value in line] for line in lines)
-    return file.getvalue()
-
-
-def _plain(value: Any) -> str:
-    if value is None:
-        return ""
-    return repr(value) if isinstance(value, (int, float)) else one_line(value)
-
-
 def _header(metric: dict[str, Any]) -> str:
     return metric_title(metric) + _ARROWS[metric["better"]]
+
+
+def _method(row: dict[str, Any], block: list[dict[str, Any]], titles: dict[str, str], kinds: dict[str, str]) -> Cell:
+    """The name of a method, and whether its training brought it nowhere."""
+    floor = [other["psnr"] for other in block if kinds.get(other["method"]) == "trivial" and other.get("psnr")]
+    learned = kinds.get(row["method"]) in ("regression", "diffusion")
+    diverged = learned and floor and row.get("psnr") is not None and row["psnr"] < max(floor)
+    return Cell(titles[row["method"]], f"({_DIVERGED})" if diverged else "")
 
 
 def _column(blocks: dict[str, list[dict[str, Any]]], metric: dict[str, Any], notes: list[str]) -> list[Cell]:
     """The cells of a metric; new reasons for values that are not there are added to ``notes``."""
     name = metric["name"]
-    digits = _digits(row[name] for rows in blocks.values() for row in rows)
+    digits = decimals(row[name] for rows in blocks.values() for row in rows)
     cells = []
     for rows in blocks.values():
         best = _best(rows, metric, digits)
@@ -198,10 +152,10 @@ def _column(blocks: dict[str, list[dict[str, Any]]], metric: dict[str, Any], not
                 cells.append(Cell("n/a", note=_note(notes, row[f"{name}_reason"])))
                 continue
             pair = row.get(f"{name}_interval")
-            detail = f"[{', '.join(_number(bound, digits) for bound in pair)}]" if pair else ""
-            bold = row["method"] != ORIGINAL and _number(row[name], digits) in best
+            detail = f"[{', '.join(number_text(bound, digits) for bound in pair)}]" if pair else ""
+            bold = row["method"] != ORIGINAL and number_text(row[name], digits) in best
             note = _note(notes, _fewer(row, name)) if row.get(f"{name}_n") is not None else None
-            cells.append(Cell(_number(row[name], digits), detail, bold, note))
+            cells.append(Cell(number_text(row[name], digits), detail, bold, note))
     return cells
 
 
@@ -225,34 +179,10 @@ def _best(rows: Sequence[dict[str, Any]], metric: dict[str, Any], digits: int | 
     values = [row[name] for row in candidates]
     if len(values) < 2 or not better or len({row.get(f"{name}_n") for row in candidates}) > 1:
         return set()
-    distance = {_number(value, digits): _DISTANCE[better](_rounded(value, digits)) for value in values}
+    distance = {number_text(value, digits): _DISTANCE[better](rounded(value, digits)) for value in values}
     # 0.9 and 1.1 are as far from 1, but for a rounding error
     least = min(distance.values())
     return {text for text, far in distance.items() if far == least or math.isclose(far, least, rel_tol=1e-9)}
-
-
-def _digits(values: Iterable[float | None]) -> int | None:
-    """How many decimals a column needs: about four digits of its largest values, two of its smallest; None: powers."""
-    sizes = [abs(value) for value in values if value and math.isfinite(value)]
-    if not sizes:
-        return 2
-    top, low = (math.floor(math.log10(size)) for size in (max(sizes), min(sizes)))
-    if top >= 6 or top < -4:
-        return None
-    usual = max(0, (3 if top >= 0 else 2) - top)
-    return min(max(usual, 1 - low), usual + 2)
-
-
-def _number(value: float, digits: int | None, sign: str = "") -> str:
-    if not math.isfinite(value):
-        return "∞" if value > 0 else "−∞"
-    text = f"{value:{sign}z.3g}" if digits is None else f"{value:{sign}z.{digits}f}"
-    factor, _, power = text.replace("-", "−").partition("e")
-    return f"{factor}·10{str(int(power.replace('−', '-'))).translate(_RAISED)}" if power else factor
-
-
-def _rounded(value: float, digits: int | None) -> float:
-    return float(f"{value:.3g}") if digits is None else round(value, digits)
 
 
 def _has(row: dict[str, Any], name: str) -> bool:
@@ -268,4 +198,4 @@ def _difference(row: dict[str, Any], name: str, digits: int | None) -> Cell:
         return Cell("–")
     p = row.get(f"{name}_p")
     chance = "" if p is None else "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
-    return Cell(_number(row[f"{name}_difference"], digits, "+"), f"({chance})" if chance else "")
+    return Cell(number_text(row[f"{name}_difference"], digits, "+"), f"({chance})" if chance else "")

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import html
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Block", "Cell", "Table", "one_line", "table_html", "table_markdown"]
+__all__ = [
+    "Block",
+    "Cell",
+    "Table",
+    "decimals",
+    "number_text",
+    "one_line",
+    "rounded",
+    "table_html",
+    "table_markdown",
+]
 
 # What Markdown could take for its own within a cell.
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~$&#])")
 # Blanks at which a title is not to be broken.
 _KEPT_BLANK = re.compile(r" (?=[↑↓→])|(?<=[→Δ]) ")
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # Columns beyond which a table is printed across, and beyond which in smaller letters.
 _WIDE, _SMALL = 8, 12
 
@@ -76,6 +88,37 @@ def one_line(text: object) -> str:
         'two lines'
     """
     return " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
+
+
+def decimals(values: Iterable[float | None]) -> int | None:
+    """How many decimals a column needs: about four digits of its largest values, two of its smallest; None: powers."""
+    sizes = [abs(value) for value in values if value and math.isfinite(value)]
+    if not sizes:
+        return 2
+    top, low = (math.floor(math.log10(size)) for size in (max(sizes), min(sizes)))
+    if top >= 6 or top < -4:
+        return None
+    usual = max(0, (3 if top >= 0 else 2) - top)
+    return min(max(usual, 1 - low), usual + 2)
+
+
+def number_text(value: float, digits: int | None, sign: str = "") -> str:
+    """A number with so many decimals, a power of ten for None.
+
+    Example:
+        >>> number_text(-1.25, 1), number_text(2.5e-7, None)
+        ('−1.2', '2.5·10⁻⁷')
+    """
+    if not math.isfinite(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{value:{sign}z.3g}" if digits is None else f"{value:{sign}z.{digits}f}"
+    factor, _, power = text.replace("-", "−").partition("e")
+    return f"{factor}·10{str(int(power.replace('−', '-'))).translate(_RAISED)}" if power else factor
+
+
+def rounded(value: float, digits: int | None) -> float:
+    """The number that :py:func:`number_text` shows."""
+    return float(f"{value:.3g}") if digits is None else round(value, digits)
 
 
 def table_markdown(table: Table) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
 
 import torch
@@ -37,6 +38,9 @@ DEFINING = (
 )  # fmt: skip
 # what a checkpoint holds besides where the network is one of a diffusion
 _OF_A_DIFFUSION = ("scheduler", "parameterization")
+
+_SHORT = Repr()  # a long list is not printed whole
+_SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring, _SHORT.maxother = 4, 20, 200, 200
 
 
 def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
@@ -228,9 +232,10 @@ class CheckpointHandler:
         for name, value in self.settings.items():
             saved = content["settings"].get(name)
             if saved != value and name in DEFINING:
-                raise ValueError(f"resume={str(self.resume)!r}: {name} differs: saved {saved!r}; configured {value!r}.")
+                shown = f"saved {_SHORT.repr(saved)}; configured {_SHORT.repr(value)}"
+                raise ValueError(f"resume={str(self.resume)!r}: {name} differs: {shown}.")
             if saved != value and name in content["settings"]:
-                logger.warning(f"resuming with {name}={value!r}; was {saved!r}.")
+                logger.warning(f"resuming with {name}={_SHORT.repr(value)}; was {_SHORT.repr(saved)}.")
         objects = self._objects(engine)
         rates = _base_rates(objects)
         # what can refuse comes first, so that a refusal leaves the network as it was

@@ -91,7 +91,8 @@ def test_two_processes_train_as_one(tmp_path: Path, patients: Path) -> None:
     overrides |= {"train__handlers__4__log_dir": "$@output_dir + '/rank%d' % @rank"}
     two = command("training", "--config_file", configs, dataset_dir=patients, output_dir=tmp_path / "two", **overrides)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *two[1:]]
-    run = subprocess.run(launch, cwd=ROOT, env={**environment(), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    single = {**environment(), "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(launch, cwd=ROOT, env=single, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     expected = losses(next((tmp_path / "one" / "tensorboard").iterdir()))
     found = (losses(tmp_path / "two" / "rank0") + losses(tmp_path / "two" / "rank1")) / 2

@@ -16,6 +16,7 @@ from PIL import Image
 from contracts.bundle_commands import ROOT, TASKS, bundle
 from contracts.untrained_bundles import write_untrained
 from monai_cdiff.cli import main
+from monai_cdiff.data import image_hashes
 from monai_cdiff.evaluation import (
     BundleEvaluation,
     Comparison,
@@ -250,7 +251,7 @@ def test_one_subject_has_no_interval(untrained: Made, tmp_path: Path) -> None:
     [
         ({"normalisation": {"lower": 0, "upper": 100, "ref_key": "image"}}, "different scales"),
         ({"image_size": 16}, "different scales"),
-        ({"training_subjects": ["patient0", "patient1", "patient2"]}, "were in the training"),
+        ({"training_subjects": ["patient0", "patient1", "patient2"]}, "subjects to score were in the training"),
     ],
 )
 def test_a_network_that_cannot_be_compared(
@@ -259,6 +260,22 @@ def test_a_network_that_cannot_be_compared(
     other = write_untrained("denoise", tmp_path / "other.pt", **settings)
     with pytest.raises(ValueError, match=sentence):
         compare("denoise", untrained, tmp_path / "out", ["noisy", f"other={other}"])
+
+
+def test_a_network_that_has_seen_the_files_under_other_names(untrained: Made, tmp_path: Path) -> None:
+    data, weights, _ = untrained("denoise")
+    test = BundleEvaluation(bundle("denoise"), {"dataset_dir": str(data), "checkpoint": str(weights)})
+    seen = image_hashes(test["datalist"]["test"])
+    other = write_untrained("denoise", tmp_path / "other.pt", training_images=["0" * 16, *seen])
+    with pytest.raises(ValueError, match="2 images to score are, byte by byte, files of the training"):
+        compare("denoise", untrained, tmp_path / "out", ["noisy", f"other={other}"])
+
+
+def test_weights_that_are_not_there(untrained: Made, tmp_path: Path) -> None:
+    results = compare("denoise", untrained, tmp_path, ["noisy", "pix2pix.1=nowhere/model.pt"])
+    reason = row(results, "pix2pix.1")["psnr_reason"]
+    assert "pix2pix.1=nowhere/model.pt: there are no such weights" in reason
+    assert "regression.json" in reason and "pix2pix.json" in reason and "--output_dir OUT" in reason
 
 
 def test_weights_of_another_task(untrained: Made, tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from monai_cdiff.evaluation import CLASSICAL_METHODS, known_methods, parse_method
+from contracts.bundle_commands import bundle
+from monai_cdiff.evaluation import CLASSICAL_METHODS, known_methods, parse_method, training_configs
 
 
 @pytest.mark.parametrize(
@@ -16,6 +19,7 @@ from monai_cdiff.evaluation import CLASSICAL_METHODS, known_methods, parse_metho
         ("average,num_samples=4", "average", None, {"output": "average", "num_samples": 4}),
         ("mean=other.pt", "mean", "other.pt", {"output": "mean"}),
         ("regression=R/model.pt", "regression", "R/model.pt", {}),
+        ("sample.2=other.pt", "sample.2", "other.pt", {"output": "sample"}),
         ("slow=,num_inference_steps=20,output=sample", "slow", None, {"num_inference_steps": 20, "output": "sample"}),
     ],
 )
@@ -45,3 +49,17 @@ def test_every_task_begins_with_its_trivial_method() -> None:
     for task in ("sr", "denoise", "inpaint"):
         first, *others = known_methods(task)
         assert CLASSICAL_METHODS[first].kind == "trivial" and "mean" in others
+
+
+@pytest.mark.parametrize(
+    ("method", "names"),
+    [
+        ("ours", ["train"]),
+        ("paper", ["train"]),
+        ("regression", ["train", "regression"]),
+        ("hpunet", ["train", "regression", "hpunet"]),
+    ],
+)
+def test_what_trains_a_method(method: str, names: list[str]) -> None:
+    found = training_configs(bundle("inpaint"), method)
+    assert [Path(file).stem for file in found] == names and all(Path(file).is_file() for file in found)

@@ -1,0 +1,64 @@
+"""Whether what is to be scored was trained on: by subject, and by the bytes of the images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .cache_key import ContentMemo, digest, item_paths
+from .patient_folders import Item
+
+__all__ = ["check_unseen", "image_hashes"]
+
+
+def check_unseen(items: Sequence[Item], trained: Mapping[str, Any]) -> None:
+    """Refuse to score images of subjects that a network was trained on, or the same files under another name.
+
+    Args:
+        items: what is to be scored.
+        trained: the settings of a training: ``training_subjects``, and ``training_images`` as :py:func:`image_hashes`
+            gives them; what is not there is not looked at.
+
+    Raises:
+        ValueError: if some of ``items`` were in the training; the message names them.
+    """
+    ways = "Give the dataset_dir and split_seed of the training, or --split training to score them all the same."
+    known = sorted({item["subject"] for item in items} & set(trained.get("training_subjects", [])))
+    if known:
+        raise ValueError(f"{len(known)} subjects to score were in the training: {', '.join(known[:5])}. {ways}")
+    seen = set(trained.get("training_images", []))
+    names = [item["subject"] for item, found in zip(items, image_hashes(items)) if found in seen] if seen else []
+    if names:
+        listed = ", ".join(sorted(set(names))[:5])
+        raise ValueError(
+            f"{len(names)} images to score are, byte by byte, files of the training, though of subjects with other "
+            f"names: {listed}. {ways}"
+        )
+
+
+def image_hashes(items: Sequence[Item], cache_dir: str | os.PathLike[str] | None = None) -> list[str]:
+    """A hash of the bytes of each item's image, the same wherever the files lie and whatever they are called.
+
+    Args:
+        items: with ``image``, a file, a folder, or the files of a series in any order.
+        cache_dir: where hashes are kept, so that no file is read twice; None keeps none.
+
+    Returns:
+        16 hexadecimal digits for each item.
+
+    Raises:
+        OSError: if a file cannot be read.
+    """
+    memo = ContentMemo(None if cache_dir is None else Path(cache_dir) / "contents.json")
+    found = []
+    for item in items:
+        named = [Path(path).expanduser() for path in item_paths(item["image"])]
+        files = [file for path in named for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
+        found.append(digest(sorted(memo.digest([file]) for file in files))[:16])
+    if cache_dir is not None:
+        with suppress(OSError):  # they can be found again
+            memo.save()
+    return found

@@ -30,6 +30,7 @@ _IDS = {
     "template": "template",
     "overwrite": "overwrite",
 }
+_REGRESSION = "inference_regression.json"
 _PATHS = ("mask", "checkpoint", "template")
 _DESCRIPTION = """\
 Restore images by the inference of a bundle. DICOM gives a derived DICOM series in the same study, NIfTI gives NIfTI,
@@ -60,7 +61,7 @@ def add_command(commands: Any) -> None:
     add("--on-gap", choices=("error", "warn", "resample"), help="what to do about missing slices (default: error)")
     add("--mask", help="for bundles that inpaint: mask of what is to be filled, or a folder of masks of the same names")
     add("--template", metavar="SERIES", help="for a NIfTI INPUT: write DICOM, as derived from this series")
-    add("--checkpoint", help="weights (default: the bundle's)")
+    add("--checkpoint", help="weights, of a diffusion or of a regression (default: the bundle's)")
     add("--factor", type=float, help="how much finer the grid becomes in each in-plane direction")
     add("--steps", type=int, help="network calls for a sample")
     add(
@@ -87,10 +88,39 @@ def _restore(args: argparse.Namespace) -> int:
             f"python -m monai.bundle run --config_file {configs[0]} --bundle_root {configs[0].parent.parent} "
             "--input_dir INPUT --output_dir OUTPUT"
         )
-    overrides = _overrides(args, config, str(configs[0]))
+    overrides = {**_overrides(args, config, str(configs[0])), "bundle_root": str(configs[0].parent.parent)}
     _check_device(args.device)
-    _run(configs, {**overrides, "bundle_root": str(configs[0].parent.parent)})
+    if _method(configs[0], overrides) == "regression":
+        _check_no_sampling(args)
+        configs.append(bundle_folder(args.bundle, _REGRESSION) / "configs" / _REGRESSION)
+    _run(configs, overrides)
     return 0
+
+
+def _method(file: Path, overrides: dict[str, Any]) -> str | None:
+    """What the weights are: "regression" for those that are called once and without noise."""
+    from monai.bundle import ConfigParser
+
+    from ..handlers import trained_settings
+    from ..utils import root_cause
+
+    try:
+        parser = ConfigParser()
+        parser.read_config([str(file)])
+        parser.update({name: value for name, value in overrides.items() if name in ("bundle_root", "checkpoint")})
+        return trained_settings(parser.get_parsed_content("checkpoint")).get("method")
+    except Exception as error:
+        cause = _in_words_of_the_command(root_cause(error))
+        raise CommandError(cause, WRONG_INPUT if isinstance(cause, (ValueError, OSError)) else FAILURE) from error
+
+
+def _check_no_sampling(args: argparse.Namespace) -> None:
+    asked = [f"--{name}" for name in ("steps", "samples", "uncertainty") if getattr(args, name)]
+    if asked:
+        raise ValueError(
+            f"{', '.join(asked)}: these weights are of a regression, which is called once and draws no samples; leave "
+            "it away, or give the weights of a diffusion."
+        )
 
 
 def _configs(bundle: str | None, uncertainty: bool) -> list[Path]:

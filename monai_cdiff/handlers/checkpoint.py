@@ -154,7 +154,8 @@ def _check_architecture(network: torch.nn.Module, state: Mapping[str, torch.Tens
         f"checkpoint={str(path)!r} is of another architecture: {len(differing)} tensors differ, the first is {key}: "
         f"saved {saved.get(key, 'absent')}, configured {own.get(key, 'absent')}; "
         f"{_count(saved):,} saved and {_count(own):,} configured parameters. See network_size and spatial_dims; "
-        "the weights of a regression are scored by evaluate.json together with evaluate_regression.json."
+        "the weights of a regression are scored by evaluate.json together with evaluate_regression.json, and restore "
+        "by inference.json together with inference_regression.json."
     )
 
 

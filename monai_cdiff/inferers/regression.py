@@ -12,8 +12,10 @@ from monai.utils import convert_to_dst_type
 
 from ..networks import Parameterization
 from ..utils import as_plain, autocast, check_finite, check_flag, check_integer, content_key, item_generators
+from .call import NetworkCall
 from .chain import Hook
 from .keys import item_keys
+from .slices import SliceSettings, slice_pass
 
 __all__ = ["RegressionInferer"]
 
@@ -22,7 +24,7 @@ class RegressionInferer(Inferer):
     """Restores by a network that was trained to return the image, or its residual, from the degraded image alone.
 
     It stands where :py:class:`RestorationInferer` stands; the network is the same but for the noisy image, which it
-    does not get.
+    does not get. Volumes go through a network for 2-D images slice by slice, along the last axis.
 
     Args:
         parameterization: what the network returns: the image or the scaled residual to the condition.
@@ -30,6 +32,8 @@ class RegressionInferer(Inferer):
         consistency: function ``hook(image, inputs) -> image`` that makes the image agree with what was measured.
         seed: give the network one generator per item as ``generator``, seeded by this number and the item's key, so
             that one with noise of its own draws a restoration; None for the network's deterministic output.
+        batch_size: most slices of volumes in one network call.
+        neighbours: slices on either side that a network for 2-D images sees, as in :py:class:`SliceSettings`.
 
     Raises:
         ValueError: for an argument outside what is allowed.
@@ -49,6 +53,8 @@ class RegressionInferer(Inferer):
         amp: bool = False,
         consistency: Hook | None = None,
         seed: int | None = None,
+        batch_size: int = 16,
+        neighbours: int = 0,
     ) -> None:
         self.parameterization = parameterization
         self.amp = check_flag("amp", amp)
@@ -56,6 +62,8 @@ class RegressionInferer(Inferer):
             raise ValueError(f"consistency={consistency!r} must be a function or None.")
         self.consistency = consistency
         self.seed = None if seed is None else check_integer("seed", seed, 0)
+        self.batch_size = check_integer("batch_size", batch_size, 1)
+        self.slices = SliceSettings(neighbours=neighbours)
 
     @torch.no_grad()
     def __call__(
@@ -69,7 +77,8 @@ class RegressionInferer(Inferer):
         """Restore a batch of degraded images.
 
         Args:
-            inputs: degraded images, normalised as in training: (B, C, H, W) or (B, C, H, W, D).
+            inputs: degraded images, normalised as in training: (B, C, H, W), or (B, C, H, W, D) for a 3-D network or,
+                slice by slice, a 2-D one.
             network: called ``network(inputs, *args, **kwargs)``.
             args: passed on to the network.
             keys: one per item, what its noise depends on besides ``seed``; else its metadata or its content are.
@@ -82,25 +91,35 @@ class RegressionInferer(Inferer):
             ValueError: if the inputs or what the network returns hold NaN, there is not one key per item, or a network
                 without noise is given a seed.
         """
-        condition = check_finite("inputs", as_plain(inputs))
+        condition, known = check_finite("inputs", as_plain(inputs)), item_keys(inputs, keys)
+
+        def restore(items: torch.Tensor, of: Sequence[Any]) -> torch.Tensor:
+            return self._restore(items, of, network, args, kwargs)
+
+        if condition.ndim == 5 and NetworkCall(network, args, kwargs, len(condition)).spatial_dims == 2:
+            found = slice_pass(condition, known, 2, self.slices)
+            parts = [slice(n, n + self.batch_size) for n in range(0, len(found.items), self.batch_size)]
+            image = found.assemble(torch.cat([restore(found.items[part], found.keys[part]) for part in parts]))
+        else:
+            image = restore(condition, known)
+        return convert_to_dst_type(image.to(condition.dtype), dst=inputs, dtype=condition.dtype)[0]
+
+    def _restore(
+        self, condition: torch.Tensor, keys: Sequence[Any], network: Any, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> torch.Tensor:
         if self.seed is not None:
-            kwargs["generator"] = self._generators(inputs, condition, network, keys)
+            kwargs = {**kwargs, "generator": self._generators(condition, network, keys)}
         with autocast(condition.device, self.amp):
             value = network(condition, *args, **kwargs)
         image = self.parameterization.decode(check_finite("the network's output", value.float()), condition)
-        if self.consistency is not None:
-            image = self.consistency(image, condition)
-        return convert_to_dst_type(image.to(condition.dtype), dst=inputs, dtype=condition.dtype)[0]
+        return image if self.consistency is None else self.consistency(image, condition)
 
-    def _generators(
-        self, inputs: torch.Tensor, condition: torch.Tensor, network: Any, keys: Sequence[int | str] | None
-    ) -> list[torch.Generator]:
+    def _generators(self, condition: torch.Tensor, network: Any, keys: Sequence[Any]) -> list[torch.Generator]:
         called = getattr(network, "module", network)
         if "generator" not in inspect.signature(getattr(called, "forward", called)).parameters:
             raise ValueError(
                 f"seed={self.seed!r} was given, but {type(called).__name__} has no noise to draw: its call takes no "
                 "generator."
             )
-        known = item_keys(inputs, keys)
-        names = [content_key(item) if key is None else key for key, item in zip(known, condition)]
+        names = [content_key(item) if key is None else key for key, item in zip(keys, condition)]
         return item_generators(self.seed or 0, names)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from contracts.bundle_commands import TASKS, bundle, config, read_metrics, small, write_inputs
+from monai_cdiff.cli import main
 from monai_cdiff.evaluation import BundleEvaluation
 from monai_cdiff.handlers import read_checkpoint
 
@@ -89,3 +90,8 @@ def test_a_rival_is_trained_resumed_and_scored(task: str, rival: str, tmp_path: 
         run("run", *score, output_dir=str(tmp_path / "drawn"), sampled=True, **words)
         drawn = read_metrics(tmp_path / "drawn")
         assert drawn["sampled"] is True and drawn["psnr"] != scored["psnr"]
+
+    mask = ["--mask", str(data.parent / f"{data.name}-masks")] if task == "inpaint" else []
+    words = ["--bundle", str(bundle(task)), "--checkpoint", str(checkpoint), "--device", "cpu", *mask]
+    assert main(["restore", str(data), str(tmp_path / "restored"), *words]) == 0
+    assert len(list((tmp_path / "restored").rglob(f"*_{task}.*"))) == sum(path.is_file() for path in data.rglob("*"))

@@ -9,9 +9,12 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from contracts.untrained_bundles import write_untrained
 from monai_cdiff.cli import main
+from monai_cdiff.operators import upsample
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUNDLE = str(ROOT / "bundles" / "sr")
@@ -55,6 +58,19 @@ def test_uncertainty_writes_mean_and_standard_deviation(image: Path, tmp_path: P
     np.testing.assert_array_equal(mean.affine, std.affine)
     assert mean.shape == std.shape == (52, 44, 2)
     assert 0 <= std.get_fdata().min() and 0 < std.get_fdata().mean() < 0.05 * mean.get_fdata().max()
+
+
+def test_the_weights_of_a_regression(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = write_untrained("sr", tmp_path / "regression.pt", method="regression", factor=4.0)
+    words = ["restore", str(image), str(tmp_path / "out"), "--bundle", BUNDLE, "--checkpoint", str(weights)]
+    assert main([*words, "--device", "cpu"]) == 0
+    fine = nibabel.load(tmp_path / "out" / "knee.left_sr.nii.gz")
+    values = torch.from_numpy(nibabel.load(image).get_fdata(dtype=np.float32)).movedim(2, 0)[:, None]
+    low = upsample(values, (52, 44))[:, 0].movedim(0, 2)
+    np.testing.assert_allclose(fine.get_fdata(), low.numpy(), rtol=1e-4)  # one that was never trained predicts nothing
+    for option in (["--steps", "2"], ["--samples", "2"], ["--uncertainty"]):
+        assert main([*words, "--overwrite", *option]) == 2
+        assert f"{option[0]}: these weights are of a regression" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("ending", "dtype"), [("png", np.uint16), ("jpeg", np.uint8)])

@@ -14,7 +14,7 @@ from contracts.inferer_contract import images
 from monai_cdiff.engines import RegressionPrepareBatch
 from monai_cdiff.inferers import KeepMeasured, RegressionInferer
 from monai_cdiff.networks import Parameterization
-from monai_cdiff.utils import randn
+from monai_cdiff.utils import randn, with_neighbours
 
 RESIDUAL = Parameterization("sample", target="residual", residual_scale=3.0)
 IMAGE = Parameterization("sample", target="image")
@@ -48,6 +48,31 @@ def test_metadata_and_type_of_the_inputs() -> None:
     assert isinstance(found, MetaTensor) and found.meta["subject"] == "a" and torch.equal(found.affine, inputs.affine)
     assert RegressionInferer(RESIDUAL)(inputs.double(), network).dtype == torch.float64
     assert not RegressionInferer(IMAGE)(inputs, torch.nn.Conv2d(1, 1, 1)).requires_grad
+
+
+@pytest.mark.parametrize("neighbours", [0, 1])
+def test_volumes_go_slice_by_slice_through_a_network_for_images(neighbours: int) -> None:
+    seen = 1 + 2 * neighbours
+    torch.manual_seed(0)
+    planar, volumes = torch.nn.Conv2d(seen, 1, 3, padding=1), images(2, 1, 6, 5, 4)
+    restore = RegressionInferer(RESIDUAL, batch_size=3, neighbours=neighbours)
+    found = restore(volumes, planar)
+    for z in range(4):
+        places = with_neighbours(z, neighbours, 4)
+        item = torch.cat([volumes[..., n] for n in places], dim=1)
+        torch.testing.assert_close(found[..., z], restore(item, planar))
+
+
+def test_slices_of_a_volume_draw_as_items_of_their_own() -> None:
+    class Noisy(torch.nn.Conv2d):
+        def forward(self, condition: torch.Tensor, generator: Any = None) -> torch.Tensor:
+            return noisy(condition, generator)
+
+    volume, network = images(1, 1, 6, 5, 3), Noisy(1, 1, 1)
+    restore = RegressionInferer(IMAGE, seed=1, batch_size=2)
+    found = restore(volume, network, keys=["a"])
+    for z in range(3):
+        assert torch.equal(found[..., z], restore(volume[..., z], network, keys=[f"a:{z}"]))
 
 
 def noisy(condition: torch.Tensor, generator: Any = None) -> torch.Tensor:

@@ -137,7 +137,8 @@ def compare(trainings: Trainings, task: str, rivals: Sequence[str], seeds: Seque
     outputs = [word for word in more if word in ("mean", "sample", "average", "antithetic")] or ["mean", "sample"]
     words = list(UNTRAINED[task])
     words += [f"{name}.{seed}={trainings.model(name, seed)}" for name in rivals for seed in seeds]
-    words += [f"{name}.{seed}={trainings.model(OURS, seed)}" for name in outputs for seed in seeds]
+    words += [f"{outputs[0]}.{seed}={trainings.model(OURS, seed)}" for seed in seeds]
+    words += [f"{name}.{seeds[0]}={trainings.model(OURS, seeds[0])}" for name in outputs[1:]]
     options = {
         "bundle": trainings.bundle,
         "dataset_dir": trainings.dataset_dir,
@@ -162,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rivals", nargs="*", help="beside ours (default: those of the publication's table)")
     parser.add_argument("--jobs", type=int, default=1, help="trainings side by side")
     parser.add_argument("--train", nargs="*", default=[], metavar="ID=VALUE", help="ids of train.json, for all methods")
-    parser.add_argument("--evaluate", default="", help="further words of evaluate, and which of our outputs")
+    parser.add_argument("--evaluate", default="", help="words of evaluate; our outputs, the first for all seeds")
     args = parser.parse_args(arguments)
     rivals = RIVALS[args.task] if args.rivals is None else args.rivals
     settings = dict(word.split("=", 1) for word in args.train)

@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from contracts.bundle_commands import small, write_inputs
 from monai_cdiff.networks.schedulers import UniPCMultistepScheduler
 
 ROOT = Path(__file__).parents[1]
@@ -61,3 +62,23 @@ def test_a_page_shows_the_tables_that_its_command_prints(name: str, count: int) 
     assert len(tables) == count
     for table in tables:
         assert table in page
+
+
+@pytest.mark.slow
+def test_rivals_are_trained_for_the_same_time_and_compared(tmp_path: Path) -> None:
+    data = write_inputs("denoise", tmp_path / "data")
+    own = ("max_iterations", "val_interval")
+    tiny = [f"{name}={value}" for name, value in small("denoise").items() if name not in own]
+    command = [sys.executable, "-m", "benchmarks.rivals", "denoise", "--dataset_dir", str(data), "--minutes", "0.02"]
+    command += ["--output_dir", str(tmp_path / "out"), "--rivals", "regression", "--seeds", "0", "1", "--jobs", "2"]
+    command += ["--train", *tiny, "--evaluate", "mean sample --examples 0"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    budget = json.loads((tmp_path / "out" / "budget.json").read_text())["methods"]
+    results = json.loads((tmp_path / "out" / "results" / "results.json").read_text())
+    trained = {method["name"]: method["iterations"] for method in results["methods"] if method["iterations"]}
+    names = ["regression.0", "regression.1", "mean.0", "mean.1", "sample.0"]
+    assert list(trained) == names and trained["mean.1"] == budget["ours"]["iterations"]
+    assert trained["regression.0"] == budget["regression"]["iterations"]
+    tables = (tmp_path / "out" / "results" / "tables.md").read_text()
+    assert "mean over trainings" in tables and "| ours, training 1 |" in tables

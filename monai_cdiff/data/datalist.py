@@ -38,6 +38,7 @@ def make_datalist(
     seed: int = 0,
     dimensions: int | None = None,
     required: Sequence[str] = (),
+    needed: Sequence[str] = SPLITS,
 ) -> dict[str, list[Item]]:
     """Find the images of a data set and split them by subject.
 
@@ -58,6 +59,7 @@ def make_datalist(
         seed: whole number that decides the split.
         dimensions: 2 or 3, where images of the other kind are not to be taken; None takes either.
         required: entries that every item must have, of "class", "label" and "zones"; only a datalist JSON names them.
+        needed: the splits that may not be empty; a datalist JSON without training images is enough to score its test.
 
     Returns:
         The three lists; paths are absolute, and a DICOM image is the list of its files. Of a datalist JSON, items keep
@@ -78,7 +80,7 @@ def make_datalist(
     seed = check_integer("seed", seed, 0)
     paths = _check_paths(dataset_dir)
     if paths[0].is_file():
-        datalist = _complete(_read_json(paths[0], series, plane), shares, seed, paths[0])
+        datalist = _complete(_read_json(paths[0], series, plane, needed), shares, seed, paths[0])
     else:
         items = [item for path in paths for item in find_items(path, series, plane)]
         datalist = _split(items, shares, seed, f"dataset_dir={[str(path) for path in paths]}")
@@ -159,7 +161,7 @@ def _split(items: list[Item], shares: dict[str, float], seed: int, source: str) 
 def _complete(lists: dict[str, list[Item]], shares: dict[str, float], seed: int, path: Path) -> dict[str, list[Item]]:
     """Split the training list where the JSON lacks a list for validation or test."""
     absent = [split for split in SPLITS if not lists[split]]
-    if not absent:
+    if not absent or not lists["training"]:
         return lists
     needed = {split: share for split, share in shares.items() if split in ("training", *absent)}
     dealt = _split(lists["training"], needed, seed, f"the training list of {path}")
@@ -168,17 +170,19 @@ def _complete(lists: dict[str, list[Item]], shares: dict[str, float], seed: int,
     return {**lists, **dealt}
 
 
-def _read_json(path: Path, series: str | None, plane: str | None) -> dict[str, list[Item]]:
+def _read_json(path: Path, series: str | None, plane: str | None, needed: Sequence[str]) -> dict[str, list[Item]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"dataset_dir={str(path)!r} is no valid JSON: {error}") from error
     lists = {split: content.get(split) or [] for split in SPLITS} if isinstance(content, dict) else {}
-    if not lists.get("training") or not all(isinstance(entries, list) for entries in lists.values()):
+    served = lists.get("training") or (lists and "training" not in needed and all(lists[split] for split in needed))
+    if not served or not all(isinstance(entries, list) for entries in lists.values()):
         keys = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        enough = "" if "training" in needed else f" (or {' and '.join(needed)}, which is enough here)"
         raise ValueError(
-            f"dataset_dir={str(path)!r} must hold a non-empty list training, and may hold lists validation and test; "
-            f"it holds: {keys or 'nothing'}."
+            f"dataset_dir={str(path)!r} must hold a non-empty list training{enough}, and may hold lists validation and "
+            f"test; it holds: {keys or 'nothing'}."
         )
     named = {
         split: [_entry(entry, path, f"{split}[{i}]") for i, entry in enumerate(entries)]

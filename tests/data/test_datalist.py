@@ -299,6 +299,15 @@ class TestJson:
         with pytest.raises(ValueError, match=message):
             make_datalist(tmp_path / "list.json")
 
+    def test_a_test_alone_is_enough_to_score_it(self, patients, tmp_path):
+        path = write_json(tmp_path / "list.json", test=["data/p0/scan/t2.nii.gz"])
+        datalist = make_datalist(path, needed=["test"])
+        assert {split: len(items) for split, items in datalist.items()} == {"training": 0, "validation": 0, "test": 1}
+        with pytest.raises(ValueError, match="list training, and may hold .* it holds: test"):
+            make_datalist(path)
+        with pytest.raises(ValueError, match=r"list training \(or validation, which is enough here\)"):
+            make_datalist(path, needed=["validation"])
+
     def test_too_few_subjects_to_split(self, patients, tmp_path):
         path = write_json(tmp_path / "list.json", training=["data/p0/scan/t2.nii.gz"])
         with pytest.raises(ValueError, match=f"the training list of {path} holds 1 image.*at least 3"):

@@ -271,6 +271,15 @@ def test_a_network_that_has_seen_the_files_under_other_names(untrained: Made, tm
         compare("denoise", untrained, tmp_path / "out", ["noisy", f"other={other}"])
 
 
+def test_a_datalist_of_test_images_alone(untrained: Made, tmp_path: Path) -> None:
+    data, _, _ = untrained("denoise")
+    files = sorted(str(path) for path in data.rglob("*.png"))
+    (tmp_path / "list.json").write_text(json.dumps({"test": [{"image": file, "subject": file} for file in files]}))
+    overrides = {"dataset_dir": str(tmp_path / "list.json")}
+    results = compare("denoise", untrained, tmp_path / "out", ["noisy", "mean"], overrides=overrides)
+    assert row(results, "mean")["n"] == len(files) and row(results, "mean")["psnr"] is not None
+
+
 def test_weights_that_are_not_there(untrained: Made, tmp_path: Path) -> None:
     results = compare("denoise", untrained, tmp_path, ["noisy", "pix2pix.1=nowhere/model.pt"])
     reason = row(results, "pix2pix.1")["psnr_reason"]

@@ -78,6 +78,8 @@ def test_a_rival_is_trained_resumed_and_scored(task: str, rival: str, tmp_path: 
     if rival != "hpunet":
         both = [state[name] for name in ("lr_scheduler", "discriminator_lr_scheduler")]
         assert [schedule["last_epoch"] for schedule in both] == [3, 3] and both[0]["_last_lr"] == both[1]["_last_lr"]
+        best = read_checkpoint(output / "checkpoints" / "best.pt")
+        assert best["iteration"] in (2, 3) and best["score"] > 0
         # the average has a decay of 0: the very weights
         assert all(torch.equal(value, state["ema_network"][name]) for name, value in state["network"].items())
 

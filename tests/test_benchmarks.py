@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -21,14 +22,23 @@ ROOT = Path(__file__).parents[1]
 BEST_PEER = {4: 0.1832, 8: 0.0337, 10: 0.0659, 16: 0.00818, 20: 0.00603, 32: 0.00158, 50: 0.00068, 100: 0.00035}
 
 
-@pytest.fixture(scope="module")
-def exact_model() -> ModuleType:
-    """The file on its own, so that it meets the installed package."""
-    spec = importlib.util.spec_from_file_location("exact_model", ROOT / "benchmarks" / "exact_model.py")
+def load(name: str) -> ModuleType:
+    """A file of the benchmarks on its own, so that it meets the installed package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def exact_model() -> ModuleType:
+    return load("exact_model")
+
+
+@pytest.fixture(scope="module")
+def rivals() -> ModuleType:
+    return load("rivals")
 
 
 @pytest.mark.parametrize("calls", BEST_PEER)
@@ -71,7 +81,7 @@ def test_rivals_are_trained_for_the_same_time_and_compared(tmp_path: Path) -> No
     tiny = [f"{name}={value}" for name, value in small("denoise").items() if name not in own]
     command = [sys.executable, "-m", "benchmarks.rivals", "denoise", "--dataset_dir", str(data), "--minutes", "0.02"]
     command += ["--output_dir", str(tmp_path / "out"), "--rivals", "regression", "--seeds", "0", "1", "--jobs", "2"]
-    command += ["--train", *tiny, "--evaluate", "mean sample --examples 0"]
+    command += ["--train", *tiny, "--evaluate", "--examples 0"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     budget = json.loads((tmp_path / "out" / "budget.json").read_text())["methods"]
@@ -80,5 +90,37 @@ def test_rivals_are_trained_for_the_same_time_and_compared(tmp_path: Path) -> No
     names = ["regression.0", "regression.1", "mean.0", "mean.1", "sample.0"]
     assert list(trained) == names and trained["mean.1"] == budget["ours"]["iterations"]
     assert trained["regression.0"] == budget["regression"]["iterations"]
+    assert set(budget["ours"]["seconds"]) == {"0", "1"} and results["reference"] == "mean.0"
     tables = (tmp_path / "out" / "results" / "tables.md").read_text()
     assert "mean over trainings" in tables and "| ours, training 1 |" in tables
+
+
+def test_rivals_of_another_budget_need_a_folder_of_their_own(tmp_path: Path, rivals: ModuleType) -> None:
+    def begin(minutes: float, **settings: str) -> None:
+        trainings = rivals.Trainings(ROOT / "bundles" / "denoise", tmp_path, "list.json", settings)
+        (tmp_path / "budget.json").write_text(json.dumps(rivals.read_budget(trainings, minutes)))
+
+    begin(10.0, patch_size="64")
+    begin(10.0, patch_size="64")
+    with pytest.raises(ValueError, match=r"made with minutes=10.0, not 60.0; name another OUT"):
+        begin(60.0, patch_size="64")
+    with pytest.raises(ValueError, match=r"made with settings=.*64.*, not .*32"):
+        begin(10.0, patch_size="32")
+
+
+def test_a_rival_that_fails_stops_those_that_have_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rivals: ModuleType
+) -> None:
+    begun: list[tuple[str, int]] = []
+
+    def run(self: object, method: str, seed: int, iterations: int) -> float:
+        begun.append((method, seed))
+        time.sleep(0.1)
+        raise RuntimeError(f"{method}, seed {seed}: the training ended with 1")
+
+    monkeypatch.setattr(rivals.Trainings, "run", run)
+    monkeypatch.setattr(rivals.Trainings, "speed", lambda self, method: 1.0)
+    trainings = rivals.Trainings(ROOT / "bundles" / "denoise", tmp_path, "list.json", {})
+    with pytest.raises(RuntimeError, match="ours, seed 0: the training ended with 1"):
+        rivals.train_all(trainings, ["ours", "regression"], list(range(50)), 1.0)
+    assert len(begun) < 10

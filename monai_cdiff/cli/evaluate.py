@@ -30,6 +30,7 @@ METHOD is a name, or NAME=CHECKPOINT for weights of your own, each followed by ,
   inpaint   mean_fill, harmonic, biharmonic
   any task  mean, sample, average, antithetic (the bundle's weights), regression=REGRESSION/checkpoints/model.pt,
             slow=,output=sample,num_inference_steps=20 (the bundle's weights in another way)
+Names that end in a dot and a number are trainings of one method: pix2pix.0=A/model.pt pix2pix.1=B/model.pt.
 The other methods are tested against the last one, or that of --reference. Research only, not for diagnosis."""
 _DEFAULTS = {"sr": "bilinear", "denoise": "noisy", "inpaint": "mean_fill"}
 # Argument of the command -> id of evaluate.json that it overrides.

@@ -10,7 +10,7 @@ __all__ = ["add_command"]
 _DESCRIPTION = """\
 Write tables.md, tables.csv, figures and report.html anew from the results.json that evaluate left in each OUT; nothing
 is restored or measured. The figures need the images that evaluate left beside it: without them, ask for --tables.
-The same results give the same bytes, but for the date in the page."""
+The same results give the same bytes."""
 
 
 def add_command(commands: Any) -> None:
@@ -31,7 +31,7 @@ def _report(args: argparse.Namespace) -> int:
     from ..evaluation import read_results, write_report, write_tables
 
     for folder in args.out:
-        read_results(folder)  # all are looked at before one is written
+        read_results(folder)  # a wrong folder is found before one is written
     for folder in args.out:
         print(*(str(path) for path in (write_tables if args.tables else write_report)(folder)), sep="\n")
     return 0

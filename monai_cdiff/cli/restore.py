@@ -92,7 +92,12 @@ def _restore(args: argparse.Namespace) -> int:
     _check_device(args.device)
     if _method(configs[0], overrides) == "regression":
         _check_no_sampling(args)
-        configs.append(bundle_folder(args.bundle, _REGRESSION) / "configs" / _REGRESSION)
+        configs.append(configs[0].with_name(_REGRESSION))
+        if not configs[1].is_file():
+            raise FileNotFoundError(
+                f"--checkpoint: these weights are of a regression, and {configs[1]} does not exist; a bundle that was "
+                "exported by an older version lacks it: export it again by bundle export --overwrite."
+            )
     _run(configs, overrides)
     return 0
 
@@ -115,10 +120,11 @@ def _method(file: Path, overrides: dict[str, Any]) -> str | None:
 
 
 def _check_no_sampling(args: argparse.Namespace) -> None:
-    asked = [f"--{name}" for name in ("steps", "samples", "uncertainty") if getattr(args, name)]
+    names = ("steps", "samples", "seed", "uncertainty")
+    asked = [f"--{name}" for name in names if not (getattr(args, name) is None or getattr(args, name) is False)]
     if asked:
         raise ValueError(
-            f"{', '.join(asked)}: these weights are of a regression, which is called once and draws no samples; leave "
+            f"{', '.join(asked)}: these weights are of a regression, which is called once and without noise; leave "
             "it away, or give the weights of a diffusion."
         )
 

@@ -110,20 +110,19 @@ class ContentMemo:
         Raises:
             OSError: if one cannot be read.
         """
-        stats = [file.stat() for file in files]
-        marks = [(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats]
-        signature = digest([(os.path.abspath(file), *mark) for file, mark in zip(files, marks)])
-        if signature in self.known:
-            return self.known[signature]
-        begun = time.time_ns()
-        contents = []
-        for file in files:
+        return digest([self._content(file) for file in files])
+
+    def _content(self, file: Path) -> str:
+        stat = file.stat()
+        signature = digest((os.path.abspath(file), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+        if signature not in self.known:
+            begun = time.time_ns()
             with open(file, "rb") as stream:
-                contents.append(hashlib.file_digest(stream, "blake2b").digest())
-        result = digest(contents)
-        if marks and all(begun - max(mark[1:]) > _SETTLED_NS for mark in marks):
-            self.known[signature] = self.new[signature] = result
-        return result
+                found = hashlib.file_digest(stream, "blake2b").hexdigest()
+            if begun - max(stat.st_mtime_ns, stat.st_ctime_ns) <= _SETTLED_NS:
+                return found
+            self.known[signature] = self.new[signature] = found
+        return self.known[signature]
 
     def save(self) -> None:
         """Keep what was learnt, beside what other processes have.

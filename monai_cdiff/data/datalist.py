@@ -78,6 +78,10 @@ def make_datalist(
     """
     shares = dict(zip(SPLITS, _check_fractions(fractions)))
     seed = check_integer("seed", seed, 0)
+    if isinstance(needed, str) or not needed:
+        raise ValueError(f"needed={needed!r} must be a list of at least one of {', '.join(SPLITS)}.")
+    for split in needed:
+        check_option("needed", split, SPLITS)
     paths = _check_paths(dataset_dir)
     if paths[0].is_file():
         datalist = _complete(_read_json(paths[0], series, plane, needed), shares, seed, paths[0])

@@ -14,28 +14,38 @@ from .patient_folders import Item
 __all__ = ["check_unseen", "image_hashes"]
 
 
-def check_unseen(items: Sequence[Item], trained: Mapping[str, Any]) -> None:
+def check_unseen(
+    items: Sequence[Item], trained: Mapping[str, Any], cache_dir: str | os.PathLike[str] | None = None
+) -> None:
     """Refuse to score images of subjects that a network was trained on, or the same files under another name.
 
     Args:
         items: what is to be scored.
         trained: the settings of a training: ``training_subjects``, and ``training_images`` as :py:func:`image_hashes`
             gives them; what is not there is not looked at.
+        cache_dir: as for :py:func:`image_hashes`.
 
     Raises:
         ValueError: if some of ``items`` were in the training; the message names them.
     """
-    ways = "Give the dataset_dir and split_seed of the training, or --split training to score them all the same."
+    if not isinstance(trained, Mapping):
+        raise ValueError(
+            f"trained is {type(trained).__name__}; allowed: the settings of a training. A bundle that an older version "
+            "exported says it otherwise: export it again by bundle export --overwrite."
+        )
     known = sorted({item["subject"] for item in items} & set(trained.get("training_subjects", [])))
     if known:
-        raise ValueError(f"{len(known)} subjects to score were in the training: {', '.join(known[:5])}. {ways}")
-    seen = set(trained.get("training_images", []))
-    names = [item["subject"] for item, found in zip(items, image_hashes(items)) if found in seen] if seen else []
-    if names:
-        listed = ", ".join(sorted(set(names))[:5])
         raise ValueError(
-            f"{len(names)} images to score are, byte by byte, files of the training, though of subjects with other "
-            f"names: {listed}. {ways}"
+            f"{len(known)} subjects to score were in the training: {', '.join(known[:5])}. Give the dataset_dir and "
+            "split_seed of the training, or --split training to score them all the same."
+        )
+    seen = set(trained.get("training_images", []))
+    hashes = image_hashes(items, cache_dir) if seen else []
+    same = [_first_path(item) for item, found in zip(items, hashes) if found in seen]
+    if same:
+        raise ValueError(
+            f"{len(same)} images to score are, byte by byte, images of the training under other names: "
+            f"{', '.join(same[:5])}. Take them out of the datalist, or take their twins out of the training."
         )
 
 
@@ -50,15 +60,25 @@ def image_hashes(items: Sequence[Item], cache_dir: str | os.PathLike[str] | None
         16 hexadecimal digits for each item.
 
     Raises:
+        FileNotFoundError: if an image names no file.
         OSError: if a file cannot be read.
     """
     memo = ContentMemo(None if cache_dir is None else Path(cache_dir) / "contents.json")
-    found = []
-    for item in items:
-        named = [Path(path).expanduser() for path in item_paths(item["image"])]
-        files = [file for path in named for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
-        found.append(digest(sorted(memo.digest([file]) for file in files))[:16])
+    found = [digest(sorted(memo.digest([file]) for file in _files(item)))[:16] for item in items]
     if cache_dir is not None:
         with suppress(OSError):  # they can be found again
             memo.save()
     return found
+
+
+def _files(item: Item) -> list[Path]:
+    named = [Path(path).expanduser() for path in item_paths(item["image"])]
+    files = [file for path in named for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
+    if not files:
+        raise FileNotFoundError(f"image={item['image']!r} names no file.")
+    return files
+
+
+def _first_path(item: Item) -> str:
+    image = item["image"]
+    return str(image if isinstance(image, (str, os.PathLike)) else image[0])

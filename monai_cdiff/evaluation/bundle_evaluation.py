@@ -141,7 +141,7 @@ class BundleEvaluation:
         """The items; subjects of the training are refused, but in ``split="training"``."""
         if self._dataset is None:  # asked for by every item, so looked at once
             if self["split"] != "training":
-                check_unseen(self["datalist"][self["split"]], self.trained)
+                check_unseen(self["datalist"][self["split"]], self.trained, self.get("cache_dir"))
             found = self["dataset"]
             if not isinstance(found, ItemDataset):
                 raise ValueError(f"{self.root}: id 'dataset' is {type(found).__name__}; it must be an ItemDataset.")

@@ -23,7 +23,7 @@ from .bundle_evaluation import BundleEvaluation
 from .feature_scores import feature_columns
 from .image_scores import Column
 from .method_scores import SECONDS, Judges, OriginalScores, score_method, score_originals
-from .methods import Method, MethodSpec, installed_version, make_method
+from .methods import Method, MethodSpec, describe_training, installed_version, make_method
 from .restored_images import RestoredImages
 from .result_rows import Measured, make_row
 from .results_file import ORIGINAL, RESULTS
@@ -282,9 +282,9 @@ class Comparison:
     def _description(self, spec: MethodSpec) -> dict[str, Any]:
         method = next(iter(self.methods.values()))[spec.name]
         if isinstance(method, str):
-            unknown: dict[str, Any] = dict.fromkeys(("checkpoint_sha256", "iterations", "train_seconds"))
-            return {"name": spec.name, "kind": "missing", "title": spec.name, "settings": {}, **unknown}
-        description = method.describe()
+            unknown: dict[str, Any] = {"checkpoint_sha256": None, "settings": {}, "iterations": None}
+            return {"name": spec.name, "kind": "missing", "title": spec.name, **unknown, **describe_training(spec)}
+        description = {**method.describe(), "train_seconds": method.train_seconds, **describe_training(spec)}
         name, values = self.vary or ("", [])
         varied = {name: list(values)} if name in description["settings"] else {}
         description["settings"] = {**description["settings"], **varied}

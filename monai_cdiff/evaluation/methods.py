@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +18,9 @@ from .classical_methods import CLASSICAL_METHODS
 __all__ = [
     "Method",
     "MethodSpec",
+    "OUTPUTS",
     "RIVALS",
+    "describe_training",
     "installed_version",
     "known_methods",
     "make_method",
@@ -30,12 +31,13 @@ __all__ = [
 ]
 
 # What one checkpoint of a diffusion gives: a point on the line between least error and most texture.
-_OUTPUTS: dict[str, tuple[str, dict[str, Any]]] = {
+OUTPUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mean": ("mean, one call", {"output": "mean"}),
     "sample": ("one sample", {"output": "sample"}),
     "average": ("average of 8 samples", {"output": "average", "num_samples": 8}),
     "antithetic": ("average of 8 samples in mirrored pairs", {"output": "antithetic", "num_samples": 8}),
 }
+_OURS = "ours"
 # Networks that are trained by an overlay of their own name.
 RIVALS = ("regression", "pix2pix", "srgan", "upgan", "hpunet")
 # Ids that say how a network restores, and so belong to its name in the cache.
@@ -68,6 +70,10 @@ class Method(Protocol):
     kind: str
     title: str
 
+    @property
+    def train_seconds(self) -> float | None:
+        """How long its training took, as the checkpoint says; None if it does not, or there was none."""
+
     def describe(self) -> dict[str, Any]:
         """What it is: checkpoint, settings, versions; what its restorations depend on besides the images."""
 
@@ -79,6 +85,8 @@ class Method(Protocol):
 
 
 class _Classical:
+    train_seconds = None
+
     def __init__(self, name: str) -> None:
         found = CLASSICAL_METHODS[name]
         self.name, self.kind, self.title = name, found.kind, found.title
@@ -88,7 +96,7 @@ class _Classical:
         version = installed_version(self._package) if self._package else None
         missing = f"missing, monai_cdiff {__version__}"
         settings = {"package": f"{self._package} {version or missing}"} if self._package else {}
-        return {"checkpoint_sha256": None, "iterations": None, "train_seconds": None, "settings": settings}
+        return {"checkpoint_sha256": None, "iterations": None, "settings": settings}
 
     def cautions(self) -> list[str]:
         return []
@@ -102,7 +110,8 @@ class _Learned:
         self.name = spec.name
         self.evaluation = evaluation
         self.kind = "regression" if evaluation.is_regression else "diffusion"
-        self.title = _title(spec)
+        family, training = _title(spec), split_training(spec.name)[1]
+        self.title = family if training is None else f"{family}, training {training}"
 
     def describe(self) -> dict[str, Any]:
         from ..handlers import read_checkpoint
@@ -115,13 +124,17 @@ class _Learned:
             settings["sampler"] = type(self.evaluation["sampler"]).__name__
         others = self.evaluation.overrides.items()
         settings |= {name: value for name, value in others if name.split("#")[0] not in _APART and name not in settings}
-        content = read_checkpoint(self.evaluation.checkpoint)
         return {
             "checkpoint_sha256": self.evaluation.sha256,
-            "iterations": content["iteration"],
-            "train_seconds": content.get("train_seconds"),
+            "iterations": read_checkpoint(self.evaluation.checkpoint)["iteration"],
             "settings": settings,
         }
+
+    @property
+    def train_seconds(self) -> float | None:
+        from ..handlers import read_checkpoint
+
+        return read_checkpoint(self.evaluation.checkpoint).get("train_seconds")
 
     def cautions(self) -> list[str]:
         return self.evaluation.beyond_training()
@@ -137,7 +150,7 @@ def known_methods(task: str) -> list[str]:
         >>> known_methods("inpaint")
         ['mean_fill', 'harmonic', 'biharmonic', 'mean', 'sample', 'average', 'antithetic']
     """
-    return [*(name for name, method in CLASSICAL_METHODS.items() if task in method.tasks), *_OUTPUTS]
+    return [*(name for name, method in CLASSICAL_METHODS.items() if task in method.tasks), *OUTPUTS]
 
 
 def parse_method(text: str, task: str) -> MethodSpec:
@@ -169,9 +182,11 @@ def parse_method(text: str, task: str) -> MethodSpec:
         if equals or pairs:
             raise ValueError(f"methods: {text!r}: {name!r} takes no checkpoint and no settings.")
         return MethodSpec(name)
-    family = split_training(name)[0]
-    if family in _OUTPUTS:
-        return MethodSpec(name, checkpoint or None, {**_OUTPUTS[family][1], **pairs})
+    family, training = split_training(name)
+    if family in OUTPUTS:
+        if training is not None and not checkpoint:
+            raise ValueError(f"methods: {text!r}: a training has weights of its own: {name}=CHECKPOINT.")
+        return MethodSpec(name, checkpoint or None, {**OUTPUTS[family][1], **pairs})
     if not equals:
         raise ValueError(
             f"methods: {name!r} is none of {_listed(task)}; for weights of your own give {name}=CHECKPOINT, for the "
@@ -229,8 +244,8 @@ def make_method(spec: MethodSpec, reference: BundleEvaluation, overrides: Mappin
     of_the_test = reference.settings(TEST_SET_IDS)
     own = {**overrides, **of_the_test, **spec.overrides}
     if spec.checkpoint is not None:
-        own["checkpoint"] = spec.checkpoint
-        if not Path(spec.checkpoint).expanduser().exists():
+        own["checkpoint"] = os.path.expanduser(spec.checkpoint)
+        if not Path(own["checkpoint"]).exists():
             raise FileNotFoundError(_how_to_train(spec, reference))
     evaluation = BundleEvaluation(reference.root, own)
     evaluation.check_alike(reference, spec.name)
@@ -258,12 +273,14 @@ def training_configs(bundle: str | os.PathLike[str], method: str) -> list[str]:
 
 
 def _how_to_train(spec: MethodSpec, reference: BundleEvaluation) -> str:
-    configs = str(training_configs(reference.root, split_training(spec.name)[0]))
-    command = ["python", "-m", "monai.bundle", "run", "training", "--config_file", configs]
-    command += ["--bundle_root", str(reference.root), "--dataset_dir", str(reference["dataset_dir"] or "DATA")]
+    """Without folders above the bundle's: the text comes to stand in tables."""
+    shown = Path(*reference.root.parts[-2:])
+    names = [Path(file).name for file in training_configs(reference.root, split_training(spec.name)[0])]
+    configs = ",".join(f"'{shown / 'configs' / name}'" for name in names)
     return (
-        f"{spec.name}={spec.checkpoint}: there are no such weights. {shlex.join([*command, '--output_dir', 'OUT'])} "
-        "trains them, and leaves OUT/checkpoints/model.pt."
+        f"{spec.name}={spec.checkpoint}: there are no such weights; python -m monai.bundle run training "
+        f'--config_file "[{configs}]" --dataset_dir DATA --output_dir OUT trains some, and leaves '
+        "OUT/checkpoints/model.pt."
     )
 
 
@@ -276,15 +293,30 @@ def _pair(word: str, text: str) -> tuple[str, Any]:
     return name, plain_value(value)
 
 
+def describe_training(spec: MethodSpec) -> dict[str, Any]:
+    """Whose weights a method has, and which training of them.
+
+    Returns:
+        ``family``: what all trainings of the method are called in a table; ``weights_of``: what those weights are
+        called, which several methods may share; ``training``: its number, None for a name without.
+
+    Example:
+        >>> describe_training(MethodSpec("sample.1", "a.pt", {"output": "sample"}))
+        {'family': 'ours, one sample', 'weights_of': 'ours', 'training': 1}
+    """
+    name, training = split_training(spec.name)
+    family = _title(spec)
+    return {"family": family, "weights_of": _OURS if name in OUTPUTS else family, "training": training}
+
+
 def _title(spec: MethodSpec) -> str:
-    family, training = split_training(spec.name)
-    ending = [] if training is None else [f"training {training}"]
-    if family not in _OUTPUTS:
-        return ", ".join([family.replace("_", " "), *ending])
-    title, usual = _OUTPUTS[family]
+    name = split_training(spec.name)[0]
+    if name not in OUTPUTS:
+        return name.replace("_", " ")
+    title, usual = OUTPUTS[name]
     own = {name: value for name, value in spec.overrides.items() if usual.get(name) != value}
-    said = family if own.keys() & usual.keys() else title
-    return ", ".join(["ours", said, *(f"{name} {value}" for name, value in own.items()), *ending])
+    said = name if own.keys() & usual.keys() else title
+    return ", ".join([_OURS, said, *(f"{name} {value}" for name, value in own.items())])
 
 
 def _listed(task: str) -> str:

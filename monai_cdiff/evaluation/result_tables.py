@@ -57,7 +57,7 @@ def result_table(results: dict[str, Any], task: str) -> Table:
         >>> table = result_table(results, "denoise")  # doctest: +SKIP
     """
     blocks, titles = rows_of(results, task), method_titles(results)
-    kinds = {method["name"]: method["kind"] for method in results["methods"]}
+    lost = _lost(results, blocks)
     rows = [row for block in blocks.values() for row in block]
     sizes = {(row["n"], row["n_subjects"]) for row in rows}
     notes: list[str] = []
@@ -67,14 +67,15 @@ def result_table(results: dict[str, Any], task: str) -> Table:
         lines = []
         for row in block:
             size = [] if len(sizes) == 1 else [Cell(f"{row['n']} / {row['n_subjects']}")]
-            lines.append([_method(row, block, titles, kinds), *size, *(column[number] for column in columns)])
+            name = Cell(titles[row["method"]], f"({_DIVERGED})" if row["method"] in lost else "")
+            lines.append([name, *size, *(column[number] for column in columns)])
             number += 1
         shown.append(Block(lines, setting))
     count = f" {count_images(rows[0]['n'], rows[0]['n_subjects'])}." if len(sizes) == 1 else ""
     bracket = any(cell.detail for column in columns for cell in column)
     remarks = [f"{metric['title']}: {metric['note']}" for metric in results["metrics"] if metric.get("note")]
-    if any(block.rows[n][0].detail for block in shown for n in range(len(block.rows))):
-        remarks.append(f"{_DIVERGED}: trained, and yet of a lower PSNR than the image as it came")
+    if lost:
+        remarks.append(f"{_DIVERGED}: trained, and yet of a lower PSNR than the image as it came, in every setting")
     return Table(
         f"{TASKS[task]}, {results['test_set']['split']} split.{count}"
         + (" In brackets 95 % intervals." if bracket else ""),
@@ -132,12 +133,23 @@ def _header(metric: dict[str, Any]) -> str:
     return metric_title(metric) + _ARROWS[metric["better"]]
 
 
-def _method(row: dict[str, Any], block: list[dict[str, Any]], titles: dict[str, str], kinds: dict[str, str]) -> Cell:
-    """The name of a method, and whether its training brought it nowhere."""
-    floor = [other["psnr"] for other in block if kinds.get(other["method"]) == "trivial" and other.get("psnr")]
-    learned = kinds.get(row["method"]) in ("regression", "diffusion")
-    diverged = learned and floor and row.get("psnr") is not None and row["psnr"] < max(floor)
-    return Cell(titles[row["method"]], f"({_DIVERGED})" if diverged else "")
+def _lost(results: dict[str, Any], blocks: dict[str, list[dict[str, Any]]]) -> set[str]:
+    """The trained methods that never come as near to the original as the image as it came."""
+    trivial = {method["name"] for method in results["methods"] if method["kind"] == "trivial"}
+    gains: dict[str, list[float]] = {method["name"]: [] for method in results["methods"] if _promises(method)}
+    for rows in blocks.values():
+        floor = [row["psnr"] for row in rows if row["method"] in trivial and row.get("psnr") is not None]
+        for row in rows:
+            if floor and row["method"] in gains and row.get("psnr") is not None:
+                gains[row["method"]].append(row["psnr"] - max(floor))
+    return {name for name, found in gains.items() if found and max(found) < 0}
+
+
+def _promises(method: dict[str, Any]) -> bool:
+    """Whether a method was trained to come near to the original, and not drawn at random."""
+    settings = method["settings"]
+    drawn = settings.get("output") == "sample" or settings.get("sampled")
+    return method["kind"] in ("regression", "diffusion") and not drawn
 
 
 def _column(blocks: dict[str, list[dict[str, Any]]], metric: dict[str, Any], notes: list[str]) -> list[Cell]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .methods import split_training
 from .result_tables import metric_title
-from .results_file import TASKS, method_titles, rows_of
+from .results_file import TASKS, rows_of
 from .table import Block, Cell, Table, decimals, number_text
 
 __all__ = ["spread_table", "trainings_table"]
@@ -26,7 +25,7 @@ def trainings_table(results: dict[str, Any]) -> Table | None:
         return None
     lines = [
         [
-            Cell(_who(method)),
+            Cell(_training(method)),
             Cell(str(method["iterations"])),
             Cell(number_text(method["train_seconds"] / 60, 1)),
             Cell(sha256[:8]),
@@ -34,8 +33,8 @@ def trainings_table(results: dict[str, Any]) -> Table | None:
         for sha256, method in trained.items()
     ]
     return Table(
-        "Trainings, as their checkpoints tell; the machine is not told there.",
-        ["method", "iterations", "minutes", "weights"],
+        "Trainings, as their checkpoints tell; on which machine they do not tell.",
+        ["weights", "iterations", "minutes", "SHA-256"],
         [Block(lines)],
     )
 
@@ -43,7 +42,8 @@ def trainings_table(results: dict[str, Any]) -> Table | None:
 def spread_table(results: dict[str, Any], task: str) -> Table | None:
     """The mean over the trainings of a method, with the lowest and the highest; None if each was trained once.
 
-    Trainings of one method are those whose names end in a dot and a number: pix2pix.0, pix2pix.1.
+    Trainings of one method have names that end in a dot and a number, pix2pix.0 and pix2pix.1, the same settings, and
+    each other weights.
 
     Args:
         results: as :py:func:`read_results` returns them.
@@ -52,22 +52,22 @@ def spread_table(results: dict[str, Any], task: str) -> Table | None:
     Example:
         >>> table = spread_table(results, "sr")  # doctest: +SKIP
     """
-    titles = method_titles(results)
-    blocks = {setting: _families(rows) for setting, rows in rows_of(results, task).items()}
-    families = [rows for found in blocks.values() for rows in found.values()]
-    metrics = [m for m in results["metrics"] if any(row[m["name"]] is not None for rows in families for row in rows)]
-    if not families or not metrics:
+    families = _families(results)
+    blocks = {setting: _members(rows, families) for setting, rows in rows_of(results, task).items()}
+    rows = [row for found in blocks.values() for members in found.values() for row in members]
+    metrics = [metric for metric in results["metrics"] if any(row[metric["name"]] is not None for row in rows)]
+    if not metrics:
         return None
-    digits = {m["name"]: decimals(row[m["name"]] for rows in families for row in rows) for m in metrics}
+    digits = {metric["name"]: decimals(row[metric["name"]] for row in rows) for metric in metrics}
     shown = [
         Block(
             [
                 [
-                    Cell(titles[rows[0]["method"]].rpartition(", training ")[0]),
-                    Cell(str(len(rows))),
-                    *(_spread([row[name] for row in rows], places) for name, places in digits.items()),
+                    Cell(family),
+                    Cell(str(len(members))),
+                    *(_spread([row[name] for row in members], places) for name, places in digits.items()),
                 ]
-                for rows in found.values()
+                for family, members in found.items()
             ],
             setting,
         )
@@ -81,26 +81,38 @@ def spread_table(results: dict[str, Any], task: str) -> Table | None:
     )
 
 
-def _families(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def _families(results: dict[str, Any]) -> dict[str, list[str]]:
+    """The names of the trainings of each method that was trained several times."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        family, training = split_training(row["method"])
-        if training is not None:
-            found.setdefault(family, []).append(row)
-    return {family: members for family, members in found.items() if len(members) > 1}
+    for method in results["methods"]:
+        if method.get("training") is not None:
+            found.setdefault(method["family"], []).append(method)
+    return {
+        family: [method["name"] for method in members]
+        for family, members in found.items()
+        if len(members) > 1 and _are_alike([method for method in members if method["kind"] != "missing"])
+    }
+
+
+def _are_alike(members: list[dict[str, Any]]) -> bool:
+    weights = [method["checkpoint_sha256"] for method in members]
+    return len(set(weights)) == len(weights) and all(m["settings"] == members[0]["settings"] for m in members)
+
+
+def _members(rows: list[dict[str, Any]], families: dict[str, list[str]]) -> dict[str, list[dict[str, Any]]]:
+    return {family: [row for row in rows if row["method"] in names] for family, names in families.items()}
 
 
 def _spread(values: list[float | None], digits: int | None) -> Cell:
     known = [value for value in values if value is not None]
-    if len(known) < len(values):
+    if not known:
         return Cell("n/a")
     low, high = (number_text(bound, digits) for bound in (min(known), max(known)))
-    return Cell(number_text(sum(known) / len(known), digits), f"[{low}, {high}]")
+    fewer = f", {len(known)} of {len(values)}" if len(known) < len(values) else ""
+    return Cell(number_text(sum(known) / len(known), digits), f"[{low}, {high}]{fewer}")
 
 
-def _who(method: dict[str, Any]) -> str:
+def _training(method: dict[str, Any]) -> str:
     """Whose weights: those of a diffusion serve several methods."""
-    if not method["title"].startswith("ours"):
-        return str(method["title"])
-    training = split_training(method["name"])[1]
-    return "ours" if training is None else f"ours, training {training}"
+    ending = "" if method.get("training") is None else f", training {method['training']}"
+    return f"{method.get('weights_of', method['title'])}{ending}"

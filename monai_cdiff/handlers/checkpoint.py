@@ -40,7 +40,7 @@ DEFINING = (
 _OF_A_DIFFUSION = ("scheduler", "parameterization")
 
 _SHORT = Repr()  # a long list is not printed whole
-_SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring, _SHORT.maxother = 4, 20, 200, 200
+_SHORT.maxlist = 4
 
 
 def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
@@ -233,10 +233,9 @@ class CheckpointHandler:
         for name, value in self.settings.items():
             saved = content["settings"].get(name)
             if saved != value and name in DEFINING:
-                shown = f"saved {_SHORT.repr(saved)}; configured {_SHORT.repr(value)}"
-                raise ValueError(f"resume={str(self.resume)!r}: {name} differs: {shown}.")
+                raise ValueError(f"resume={str(self.resume)!r}: {name} differs: {_both(saved, value)}.")
             if saved != value and name in content["settings"]:
-                logger.warning(f"resuming with {name}={_SHORT.repr(value)}; was {_SHORT.repr(saved)}.")
+                logger.warning(f"resuming with another {name}: {_both(saved, value)}.")
         objects = self._objects(engine)
         rates = _base_rates(objects)
         # what can refuse comes first, so that a refusal leaves the network as it was
@@ -283,6 +282,15 @@ class CheckpointHandler:
         write_checkpoint({**weights, **state, **random, **averaged}, self.folder / TRAINING_FILE)
         write_checkpoint(weights, self.model_file)
         self._saved_at = engine.state.iteration
+
+
+def _both(saved: Any, configured: Any) -> str:
+    """Two values of a setting in words; of lists, which may be long, what the other lacks."""
+    if isinstance(saved, list) and isinstance(configured, list) and max(len(saved), len(configured)) > _SHORT.maxlist:
+        gone, new = ([item for item in a if item not in b] for a, b in ((saved, configured), (configured, saved)))
+        counts = f"saved {len(saved)} items, configured {len(configured)}"
+        return f"{counts}; only saved: {_SHORT.repr(gone)}; only configured: {_SHORT.repr(new)}"
+    return f"saved {saved!r}; configured {configured!r}"
 
 
 def _base_rates(objects: Mapping[str, Any]) -> list[float]:

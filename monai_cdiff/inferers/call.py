@@ -44,8 +44,7 @@ class NetworkCall:
             ValueError: if the network returns anything else.
         """
         dtype = next(iter(self._dtypes)) if len(self._dtypes) == 1 else x.dtype
-        args = [self._part(value, of) for value in self._args]
-        kwargs = {name: self._part(value, of) for name, value in self._kwargs.items()}
+        args, kwargs = self.arguments(of)
         output = self._network(x.to(dtype), timesteps, *args, **kwargs)
         wanted = (len(x), self.channels, *x.shape[2:])
         if not isinstance(output, torch.Tensor) or output.shape != wanted:
@@ -55,6 +54,11 @@ class NetworkCall:
                 "out_channels says (1 if it says nothing)."
             )
         return output.float()
+
+    def arguments(self, of: torch.Tensor) -> tuple[list[Any], dict[str, Any]]:
+        """The further arguments for items of the inputs ``of``, shape (N,)."""
+        args = [self._part(value, of) for value in self._args]
+        return args, {name: self._part(value, of) for name, value in self._kwargs.items()}
 
     def _part(self, value: Any, of: torch.Tensor) -> Any:
         if isinstance(value, torch.Tensor) and value.ndim and len(value) == self._count:

@@ -80,9 +80,9 @@ class RegressionInferer(Inferer):
             inputs: degraded images, normalised as in training: (B, C, H, W), or (B, C, H, W, D) for a 3-D network or,
                 slice by slice, a 2-D one.
             network: called ``network(inputs, *args, **kwargs)``.
-            args: passed on to the network.
+            args: passed on to the network; tensors with one entry per item of ``inputs`` go with their items.
             keys: one per item, what its noise depends on besides ``seed``; else its metadata or its content are.
-            kwargs: passed on to the network.
+            kwargs: passed on as ``args`` are.
 
         Returns:
             Restored images (B, C_out, H, W[, D]), of the device, floating type and metadata of ``inputs``.
@@ -92,16 +92,18 @@ class RegressionInferer(Inferer):
                 without noise is given a seed.
         """
         condition, known = check_finite("inputs", as_plain(inputs)), item_keys(inputs, keys)
-
-        def restore(items: torch.Tensor, of: Sequence[Any]) -> torch.Tensor:
-            return self._restore(items, of, network, args, kwargs)
-
-        if condition.ndim == 5 and NetworkCall(network, args, kwargs, len(condition)).spatial_dims == 2:
+        call = NetworkCall(network, args, kwargs, len(condition))
+        if condition.ndim == 5 and call.spatial_dims == 2:
             found = slice_pass(condition, known, 2, self.slices)
+            origin = torch.arange(len(found.items)) // found.per_input
             parts = [slice(n, n + self.batch_size) for n in range(0, len(found.items), self.batch_size)]
-            image = found.assemble(torch.cat([restore(found.items[part], found.keys[part]) for part in parts]))
+            images = [
+                self._restore(found.items[part], found.keys[part], network, *call.arguments(origin[part]))
+                for part in parts
+            ]
+            image = found.assemble(torch.cat(images))
         else:
-            image = restore(condition, known)
+            image = self._restore(condition, known, network, args, kwargs)
         return convert_to_dst_type(image.to(condition.dtype), dst=inputs, dtype=condition.dtype)[0]
 
     def _restore(

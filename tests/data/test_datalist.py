@@ -307,6 +307,9 @@ class TestJson:
             make_datalist(path)
         with pytest.raises(ValueError, match=r"list training \(or validation, which is enough here\)"):
             make_datalist(path, needed=["validation"])
+        for wrong in ("test", ["tset"], []):
+            with pytest.raises(ValueError, match="needed="):
+                make_datalist(path, needed=wrong)
 
     def test_too_few_subjects_to_split(self, patients, tmp_path):
         path = write_json(tmp_path / "list.json", training=["data/p0/scan/t2.nii.gz"])

@@ -47,5 +47,12 @@ def test_what_was_trained_on_is_refused(files: list[Path]) -> None:
     check_unseen(items, {"training_subjects": ["3"], "training_images": ["0" * 16]})
     with pytest.raises(ValueError, match="1 subjects to score were in the training: 2"):
         check_unseen(items, {"training_subjects": ["2"]})
-    with pytest.raises(ValueError, match="2 images to score are, byte by byte, .* other names: 0, 1"):
+    with pytest.raises(ValueError, match="2 images to score are, byte by byte, .* other names: .*0.png, .*1.png. Take"):
         check_unseen(items, {"training_subjects": ["x"], "training_images": image_hashes(items[:2])})
+    with pytest.raises(ValueError, match="trained is list; .* export it again"):
+        check_unseen(items, ["2"])  # type: ignore[arg-type]
+
+
+def test_an_image_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="names no file"):
+        image_hashes([{"image": str(tmp_path / "none.png"), "subject": "a"}])

@@ -267,7 +267,7 @@ def test_a_network_that_has_seen_the_files_under_other_names(untrained: Made, tm
     test = BundleEvaluation(bundle("denoise"), {"dataset_dir": str(data), "checkpoint": str(weights)})
     seen = image_hashes(test["datalist"]["test"])
     other = write_untrained("denoise", tmp_path / "other.pt", training_images=["0" * 16, *seen])
-    with pytest.raises(ValueError, match="2 images to score are, byte by byte, files of the training"):
+    with pytest.raises(ValueError, match="2 images to score are, byte by byte, images of the training"):
         compare("denoise", untrained, tmp_path / "out", ["noisy", f"other={other}"])
 
 
@@ -283,8 +283,10 @@ def test_a_datalist_of_test_images_alone(untrained: Made, tmp_path: Path) -> Non
 def test_weights_that_are_not_there(untrained: Made, tmp_path: Path) -> None:
     results = compare("denoise", untrained, tmp_path, ["noisy", "pix2pix.1=nowhere/model.pt"])
     reason = row(results, "pix2pix.1")["psnr_reason"]
-    assert "pix2pix.1=nowhere/model.pt: there are no such weights" in reason
-    assert "regression.json" in reason and "pix2pix.json" in reason and "--output_dir OUT" in reason
+    assert reason.startswith("pix2pix.1=nowhere/model.pt: there are no such weights; python -m monai.bundle run")
+    names = [f"'bundles/denoise/configs/{name}.json'" for name in ("train", "regression", "pix2pix")]
+    assert f'--config_file "[{",".join(names)}]" --dataset_dir DATA --output_dir OUT' in reason
+    assert str(tmp_path) not in reason and results["methods"][1]["family"] == "pix2pix"
 
 
 def test_weights_of_another_task(untrained: Made, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def test_what_is_asked_for(text: str, name: str, checkpoint: str | None, overrid
         ("../up", "NAME"),
         ("a,b", "none of|not ID=VALUE"),
         ("slow=,noise=3", "the same for all"),
+        ("mean.1", "weights of its own: mean.1=CHECKPOINT"),
         ("nlm,h=3", "takes no checkpoint and no settings"),
     ],
 )

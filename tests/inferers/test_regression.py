@@ -63,6 +63,17 @@ def test_volumes_go_slice_by_slice_through_a_network_for_images(neighbours: int)
         torch.testing.assert_close(found[..., z], restore(item, planar))
 
 
+def test_arguments_of_an_item_go_with_its_slices() -> None:
+    class Shifted(torch.nn.Conv2d):
+        def forward(self, condition: torch.Tensor, shift: Any = None, scale: Any = 1) -> torch.Tensor:
+            return torch.zeros_like(condition) + shift.view(-1, 1, 1, 1) * scale
+
+    shift = torch.tensor([0.0, 100.0, 200.0])
+    restore = RegressionInferer(IMAGE, batch_size=3)
+    found = restore(images(3, 1, 6, 5, 2), Shifted(1, 1, 1), shift, scale=2)
+    assert torch.equal(found, (2 * shift).view(-1, 1, 1, 1, 1).expand(3, 1, 6, 5, 2))
+
+
 def test_slices_of_a_volume_draw_as_items_of_their_own() -> None:
     class Noisy(torch.nn.Conv2d):
         def forward(self, condition: torch.Tensor, generator: Any = None) -> torch.Tensor:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from contracts.bundle_commands import AFFINE, bundle, read_metrics, small, write_inputs
 from contracts.dicom_sources import write_projection, write_stack
+from contracts.untrained_bundles import write_untrained
 from monai_cdiff.cli import main
 from monai_cdiff.data import read_series
 from monai_cdiff.handlers import read_checkpoint
@@ -87,6 +88,20 @@ def test_a_mask_as_a_dicom_series(tmp_path: Path, words: list[str]) -> None:
     restored, _, _ = read_series(tmp_path / "out")
     assert np.array_equal(restored != values, box((16, 14, 3)) * (restored != values))
     assert (restored != values).sum() > 0
+
+
+def test_a_regression_keeps_what_was_measured_and_says_what_it_is(tmp_path: Path) -> None:
+    values, affine, _ = write_stack(tmp_path / "in" / "s", "MR", (16, 14, 3))
+    mask = write_nifti(tmp_path / "mask.nii.gz", box((16, 14, 3)), affine)
+    weights = write_untrained("inpaint", tmp_path / "regression.pt", method="regression")
+    words = ["--bundle", str(bundle("inpaint")), "--checkpoint", str(weights), "--device", "cpu", "--mask", str(mask)]
+    assert main(["restore", str(tmp_path / "in"), str(tmp_path / "out"), *words]) == 0
+    restored, _, found = read_series(tmp_path / "out")
+    covered = box((16, 14, 3)) > 0
+    assert np.array_equal(restored[~covered], values[~covered]) and (restored[covered] != values[covered]).any()
+    told = pydicom.dcmread(found.files[0]).ContributingEquipmentSequence[-1].ContributionDescription
+    assert "method=regression" in told and "network=ConditionalUNet" in told
+    assert not any(word in told for word in ("seed=", "sampler=", "num_inference_steps="))
 
 
 def test_an_xray_with_a_picture_as_mask(tmp_path: Path, words: list[str]) -> None:

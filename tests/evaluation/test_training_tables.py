@@ -81,5 +81,10 @@ def test_a_training_that_led_nowhere_is_told() -> None:
     assert names == ["noisy", "filter", "bad (did not converge)", "good", "drawn"]
     assert any(remark.startswith("did not converge: trained") for remark in table.remarks)
     assert not result_table(made(rows[:2], methods), "denoise").remarks
+    for one, ssim in zip(rows, (0.5, 0.4, 0.6, 0.6, 0.6)):
+        one["ssim"] = ssim
+    assert not result_table(made(rows, methods), "denoise").remarks  # its texture costs PSNR, not SSIM
+    rows[2]["ssim"] = 0.4
+    assert result_table(made(rows, methods), "denoise").remarks
     elsewhere = scored(methods, 20.0, 19.0, 25.0, 20.1, 18.0, setting="factor 2")
     assert not result_table(made(rows + elsewhere, methods), "denoise").remarks  # it did, in one setting

@@ -107,7 +107,6 @@ def _method(file: Path, overrides: dict[str, Any]) -> str | None:
     from monai.bundle import ConfigParser
 
     from ..handlers import trained_settings
-    from ..utils import root_cause
 
     try:
         parser = ConfigParser()
@@ -115,8 +114,7 @@ def _method(file: Path, overrides: dict[str, Any]) -> str | None:
         parser.update({name: value for name, value in overrides.items() if name in ("bundle_root", "checkpoint")})
         return trained_settings(parser.get_parsed_content("checkpoint")).get("method")
     except Exception as error:
-        cause = _in_words_of_the_command(root_cause(error))
-        raise CommandError(cause, WRONG_INPUT if isinstance(cause, (ValueError, OSError)) else FAILURE) from error
+        raise _command_error(error, WRONG_INPUT) from error
 
 
 def _check_no_sampling(args: argparse.Namespace) -> None:
@@ -195,8 +193,6 @@ def _check_device(device: str | None) -> None:
 def _run(configs: list[Path], overrides: dict[str, Any]) -> None:
     from monai.bundle import ConfigWorkflow
 
-    from ..utils import root_cause
-
     logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)  # it warns of logging_file=False
     code = WRONG_INPUT
     try:
@@ -207,9 +203,15 @@ def _run(configs: list[Path], overrides: dict[str, Any]) -> None:
         workflow.run()
         workflow.finalize()
     except Exception as error:
-        cause = _in_words_of_the_command(root_cause(error))
-        wrong = isinstance(cause, (ValueError, OSError))
-        raise CommandError(cause, code if wrong else FAILURE) from error
+        raise _command_error(error, code) from error
+
+
+def _command_error(error: Exception, code: int) -> CommandError:
+    """What went wrong in words of the command; ``code`` if what was given is to blame for it."""
+    from ..utils import root_cause
+
+    cause = _in_words_of_the_command(root_cause(error))
+    return CommandError(cause, code if isinstance(cause, (ValueError, OSError)) else FAILURE)
 
 
 def _in_words_of_the_command(cause: BaseException) -> BaseException:

@@ -27,7 +27,7 @@ from monai.data import ImageReader
 from .. import __version__
 from ..utils import write_json
 
-__all__ = ["ContentMemo", "describe", "describe_software", "digest", "item_key", "item_paths"]
+__all__ = ["ContentMemo", "describe", "describe_software", "digest", "item_key", "item_paths", "path_files"]
 
 # What can change the voxels of a transform that is called the same; of this package the rooms, by their source.
 _PACKAGES = ("monai", "torch", "numpy", "nibabel", "pydicom", "pillow", "SimpleITK")
@@ -58,6 +58,11 @@ def item_paths(item: Any) -> list[str]:
     return []
 
 
+def path_files(path: Path) -> list[Path]:
+    """The file itself, or all files in a folder at any depth, in order."""
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+
 def item_key(item: Any, memo: ContentMemo) -> str:
     """Key of an item: the content of the files and folders it names, and its other values.
 
@@ -74,10 +79,7 @@ def item_key(item: Any, memo: ContentMemo) -> str:
         if not item_paths(value):
             return value
         path = Path(value).expanduser()
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.is_file())
-        else:
-            inside = [path]
+        inside = path_files(path)
         files.extend(inside)
         return ("path", path.name, [file.relative_to(path).as_posix() for file in inside])
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .cache_key import ContentMemo, digest, item_paths
+from .cache_key import ContentMemo, digest, item_paths, path_files
 from .patient_folders import Item
 
 __all__ = ["check_unseen", "image_hashes"]
@@ -41,7 +41,7 @@ def check_unseen(
         )
     seen = set(trained.get("training_images", []))
     hashes = image_hashes(items, cache_dir) if seen else []
-    same = [_first_path(item) for item, found in zip(items, hashes) if found in seen]
+    same = [item_paths(item["image"])[0] for item, found in zip(items, hashes) if found in seen]
     if same:
         raise ValueError(
             f"{len(same)} images to score are, byte by byte, images of the training under other names: "
@@ -72,13 +72,7 @@ def image_hashes(items: Sequence[Item], cache_dir: str | os.PathLike[str] | None
 
 
 def _files(item: Item) -> list[Path]:
-    named = [Path(path).expanduser() for path in item_paths(item["image"])]
-    files = [file for path in named for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
+    files = [file for path in item_paths(item["image"]) for file in path_files(Path(path).expanduser())]
     if not files:
         raise FileNotFoundError(f"image={item['image']!r} names no file.")
     return files
-
-
-def _first_path(item: Item) -> str:
-    image = item["image"]
-    return str(image if isinstance(image, (str, os.PathLike)) else image[0])

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -113,9 +114,15 @@ class _Learned:
         family, training = _title(spec), split_training(spec.name)[1]
         self.title = family if training is None else f"{family}, training {training}"
 
-    def describe(self) -> dict[str, Any]:
+    @cached_property
+    def _length(self) -> tuple[int, float | None]:
+        """Iterations and seconds of the training."""
         from ..handlers import read_checkpoint
 
+        content = read_checkpoint(self.evaluation.checkpoint)
+        return content["iteration"], content.get("train_seconds")
+
+    def describe(self) -> dict[str, Any]:
         evaluation = self.evaluation
         settings = evaluation.settings(("amp", "sampled", "seed") if evaluation.is_regression else _SAMPLING)
         if evaluation.is_regression:
@@ -126,15 +133,13 @@ class _Learned:
         settings |= {name: value for name, value in others if name.split("#")[0] not in _APART and name not in settings}
         return {
             "checkpoint_sha256": self.evaluation.sha256,
-            "iterations": read_checkpoint(self.evaluation.checkpoint)["iteration"],
+            "iterations": self._length[0],
             "settings": settings,
         }
 
     @property
     def train_seconds(self) -> float | None:
-        from ..handlers import read_checkpoint
-
-        return read_checkpoint(self.evaluation.checkpoint).get("train_seconds")
+        return self._length[1]
 
     def cautions(self) -> list[str]:
         return self.evaluation.beyond_training()

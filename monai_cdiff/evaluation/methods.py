@@ -45,6 +45,8 @@ RIVALS = ("regression", "pix2pix", "srgan", "upgan", "hpunet")
 _SAMPLING = ("num_inference_steps", "output", "num_samples", "guidance_scale", "seed", "amp", "consistent")
 # Ids that the images, and so the files of the cache, or the description hold already, or that change no restoration.
 _APART = (*TEST_SET_IDS, "checkpoint", "output_dir", "cache_dir", "device")
+# between settings, not within a list
+_COMMA = re.compile(r",(?![^\[\]{}]*[\]}])")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 _TRAINING = re.compile(r"(.+)\.(\d+)")
 
@@ -162,7 +164,8 @@ def parse_method(text: str, task: str) -> MethodSpec:
     """Read ``NAME[=CHECKPOINT][,ID=VALUE...]``.
 
     Args:
-        text: a name of :py:func:`known_methods`, or any other with a checkpoint; values are JSON, or else plain text.
+        text: a name of :py:func:`known_methods`, or any other with a checkpoint; values are JSON, lists among them, or
+            else plain text.
         task: of the bundle.
 
     Returns:
@@ -175,7 +178,7 @@ def parse_method(text: str, task: str) -> MethodSpec:
         >>> parse_method("slow=,num_inference_steps=20", "sr").overrides
         {'num_inference_steps': 20}
     """
-    head, *words = text.split(",")
+    head, *words = _COMMA.split(text)
     name, equals, checkpoint = head.partition("=")
     if not _NAME.fullmatch(name):
         raise ValueError(f"methods: {text!r} is not NAME[=CHECKPOINT][,ID=VALUE...], NAME of letters, digits, ._+-.")

@@ -21,6 +21,7 @@ from monai_cdiff.evaluation import CLASSICAL_METHODS, known_methods, parse_metho
         ("regression=R/model.pt", "regression", "R/model.pt", {}),
         ("sample.2=other.pt", "sample.2", "other.pt", {"output": "sample"}),
         ("slow=,num_inference_steps=20,output=sample", "slow", None, {"num_inference_steps": 20, "output": "sample"}),
+        ("own=,timesteps=[1999,500],output=mean", "own", None, {"timesteps": [1999, 500], "output": "mean"}),
     ],
 )
 def test_what_is_asked_for(text: str, name: str, checkpoint: str | None, overrides: dict[str, object]) -> None:
